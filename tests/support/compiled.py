@@ -1,0 +1,81 @@
+"""Compile the hot modules in a copy of the checkout and run the tests there.
+
+``python -m tests.support.compiled [pytest arguments]``. The copy keeps ``.so`` files out of the
+source tree, where stale ones would shadow edits. Which modules are compiled is read from the
+mypyc build hook in ``pyproject.toml``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+COPY = ROOT / ".cache" / "compiled"
+TESTS = ["--ignore=tests/integration", "--ignore=tests/soak"]
+"""Beyond the unit tests, the differential ones: they compare bytes, so a twin's slip shows."""
+
+
+def compiled_modules(root: Path = ROOT) -> list[str]:
+    """Give the paths, relative to the checkout, that the build hook compiles."""
+    table: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())
+    build = table.get("tool", {}).get("hatch", {}).get("build", {})
+    for owner in (build, build.get("targets", {}).get("wheel", {})):
+        hook = owner.get("hooks", {}).get("mypyc")
+        if hook is not None:
+            return sorted({name.lstrip("/") for name in hook.get("include", [])})
+    return []
+
+
+def _digest(modules: list[str]) -> str:
+    digest = hashlib.sha256(sys.version.encode() + repr(modules).encode())
+    for path in sorted((ROOT / "proxy").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def build(modules: list[str]) -> None:
+    """Make the copy and compile in it, unless it is compiled from the same sources already."""
+    stamp = COPY / "digest"
+    digest = _digest(modules)
+    fresh = stamp.exists() and stamp.read_text() == digest
+    if not fresh:
+        shutil.rmtree(COPY, ignore_errors=True)
+    for folder in ("proxy", "tests"):
+        shutil.copytree(
+            ROOT / folder,
+            COPY / folder,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("__pycache__", "*.so"),
+        )
+    shutil.copy2(ROOT / "pyproject.toml", COPY)
+    if not fresh:
+        mypyc = Path(sys.executable).with_name("mypyc")
+        subprocess.run([str(mypyc), *modules], cwd=COPY, check=True, stdout=subprocess.DEVNULL)
+        stamp.write_text(digest)
+
+
+def main(arguments: list[str]) -> int:
+    """Build, then run pytest in the copy; returns its exit code."""
+    modules = compiled_modules()
+    if not modules:
+        print("=== NOT COMPILED: pyproject.toml has no mypyc build hook ===")
+        return 0
+    if shutil.which("cc") is None and shutil.which("gcc") is None:
+        print("=== COMPILED TWIN NOT TESTED: this machine has no C compiler ===")
+        return 0
+    build(modules)
+    print(f"=== compiled twin: {len(modules)} modules ===", flush=True)
+    environment = {**os.environ, "PROXY_REQUIRE_COMPILED": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", *(arguments or TESTS)]
+    return subprocess.run(command, cwd=COPY, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
