@@ -1,0 +1,1 @@
+"""Counters the relay keeps and their export."""
