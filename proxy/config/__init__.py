@@ -1,0 +1,1 @@
+"""Typed settings: the model, the loader, the comparison used by reload."""

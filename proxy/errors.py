@@ -1,0 +1,185 @@
+"""Every exception the proxy raises on purpose.
+
+    ProxyError
+    ├── ConfigError                     the configuration cannot be used
+    ├── ProtocolError
+    │   ├── ClientProtocolError         a client broke the protocol
+    │   └── ServerProtocolError         a server broke the protocol
+    ├── ClientAuthError                 a client failed to log in
+    ├── FeatureNotSupported             a client asked for what a pooler cannot give
+    ├── LoginTimeout                    a client took too long to log in
+    ├── IdleClient                      a client was silent for too long
+    ├── IdleInTransaction               a client held a transaction idle for too long
+    ├── QueryCanceled                   a waiting query was cancelled by its user
+    ├── TooManyClients                  the proxy serves as many clients as it may
+    ├── PoolError
+    │   ├── BorrowTimeout               no server connection came free in time
+    │   └── ShuttingDown                the proxy is draining
+    ├── TargetError
+    │   ├── ConnectFailed               no connection to the target could be opened
+    │   ├── ServerRefused               the target answered the login with an error of its own
+    │   └── ServerLost                  the target closed a connection in use
+    └── CredentialError                 a secret could not be fetched
+
+Each class carries the SQLSTATE and MySQL errno a client is told, whether the error ends the
+connection (``fatal``) and whether the same call may succeed later (``retryable``). ``str(error)``
+is safe to send to a client; ``detail`` is for the operator's log only.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ProxyError(Exception):
+    """Base of every error the proxy raises on purpose."""
+
+    sqlstate: ClassVar[str] = "XX000"
+    mysql_errno: ClassVar[int] = 1105
+    fatal: ClassVar[bool] = True
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class ConfigError(ProxyError):
+    """The configuration cannot be used; the message names the key and the remedy."""
+
+    sqlstate = "F0000"
+
+
+class ProtocolError(ProxyError):
+    """Bytes on the wire are not what the protocol allows."""
+
+    sqlstate = "08P01"
+    mysql_errno = 1158
+
+
+class ClientProtocolError(ProtocolError):
+    """A client sent bytes the protocol does not allow; never blames a server connection."""
+
+
+class ServerProtocolError(ProtocolError):
+    """A server sent bytes the protocol does not allow; never blames a client."""
+
+
+class ClientAuthError(ProxyError):
+    """A client failed to log in. The message must not tell an unknown user from a bad password."""
+
+    sqlstate = "28P01"
+    mysql_errno = 1045
+
+
+class FeatureNotSupported(ProxyError):
+    """A client asked for something a pooler cannot give, such as a replication connection."""
+
+    sqlstate = "0A000"
+    mysql_errno = 1235
+
+
+class LoginTimeout(ProxyError):
+    """A client did not finish logging in within ``login_timeout_s``."""
+
+    sqlstate = "08006"
+    mysql_errno = 1159
+
+
+class IdleClient(ProxyError):
+    """A client sent nothing for ``idle_client_timeout_s``."""
+
+    sqlstate = "57P05"
+    mysql_errno = 4031
+
+
+class IdleInTransaction(ProxyError):
+    """A client held a transaction idle for ``idle_transaction_timeout_s``."""
+
+    sqlstate = "25P03"
+    mysql_errno = 1205
+
+
+class QueryCanceled(ProxyError):
+    """A query that waited for a server connection was cancelled by its user."""
+
+    sqlstate = "57014"
+    mysql_errno = 1317
+    fatal = False
+
+
+class TooManyClients(ProxyError):
+    """``max_client_connections`` is reached."""
+
+    sqlstate = "53300"
+    mysql_errno = 1040
+    retryable = True
+
+
+class PoolError(ProxyError):
+    """The pool could not lend a server connection."""
+
+    sqlstate = "53300"
+    mysql_errno = 1040
+    retryable = True
+
+
+class BorrowTimeout(PoolError):
+    """No server connection came free within ``connection_borrow_timeout_s``."""
+
+    fatal = False
+
+
+class ShuttingDown(PoolError):
+    """The proxy is draining and lends nothing any more."""
+
+    sqlstate = "57P01"
+    mysql_errno = 1053
+
+
+class TargetError(ProxyError):
+    """A target (database server) is the cause."""
+
+    sqlstate = "08006"
+    mysql_errno = 2013
+    retryable = True
+
+
+class ConnectFailed(TargetError):
+    """No connection to the target could be opened: refused, unreachable, TLS failure, time-out."""
+
+    sqlstate = "08001"
+    mysql_errno = 2003
+
+
+class ServerLost(TargetError):
+    """The target closed a connection that a client was using."""
+
+
+class ServerRefused(TargetError):
+    """The target answered the login with an error; ``response`` is that error as the server sent it.
+
+    ``response`` is one whole protocol message (PostgreSQL ErrorResponse, MySQL ERR payload).
+    ``code`` is its SQLSTATE.
+    """
+
+    def __init__(self, message: str, *, response: bytes, code: str, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.response = response
+        self.code = code
+
+    @property
+    def definitive(self) -> bool:
+        """Whether trying again cannot help until someone changes something.
+
+        SQLSTATE class 28 (invalid authorization) and 3D (invalid catalog name).
+        """
+        return self.code[:2] in ("28", "3D")
+
+
+class CredentialError(ProxyError):
+    """A secret could not be fetched. The message names the reference, never the secret."""
+
+    sqlstate = "28000"
+    mysql_errno = 1045
+    retryable = True

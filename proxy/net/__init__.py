@@ -1,0 +1,1 @@
+"""The only package that touches asyncio transports, sockets and TLS."""

@@ -1,0 +1,80 @@
+"""The event loop, named tasks, and which twin of the hot path runs."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import os
+import platform
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from proxy.errors import ConfigError
+
+T = TypeVar("T")
+
+COMPILED_MODULES: Final = (
+    "proxy.metrics.counters",
+    "proxy.pool.pool",
+    "proxy.postgres.client_stream",
+    "proxy.postgres.pipeline",
+    "proxy.postgres.server_stream",
+    "proxy.session.link",
+    "proxy.wire.stream",
+)
+"""Modules of the hot path, compiled by mypyc at build time; the same list is in pyproject.toml."""
+
+REQUIRE_COMPILED: Final = "TIDEGATE_REQUIRE_COMPILED"
+"""Environment variable: ``1`` refuses to start on the interpreted twin."""
+
+_tasks: set[asyncio.Task[Any]] = set()
+
+
+def spawn(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """Start a named task and keep a reference to it until it ends."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+def is_compiled() -> bool:
+    """Whether the whole hot path is compiled."""
+    for name in COMPILED_MODULES:
+        origin = importlib.import_module(name).__file__ or ""
+        if origin.endswith(".py"):
+            return False
+    return True
+
+
+def require_compiled() -> None:
+    """Raise ``ConfigError`` if the environment asks for the compiled twin and it is not there."""
+    if os.environ.get(REQUIRE_COMPILED) == "1" and not is_compiled():
+        raise ConfigError(
+            f"{REQUIRE_COMPILED}=1, but the hot path is not compiled: install a wheel built with "
+            "HATCH_BUILD_HOOKS_ENABLE=1 and a C compiler"
+        )
+
+
+def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """The event loop to use: uvloop's if it is installed, asyncio's otherwise (``None``)."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    factory: type[asyncio.AbstractEventLoop] = importlib.import_module("uvloop").Loop
+    return factory
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on the best event loop there is."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(work)
+
+
+def describe() -> str:
+    """One line: Python, event loop, twin."""
+    twin = "compiled" if is_compiled() else "interpreted"
+    loop = "asyncio"
+    if loop_factory() is not None:
+        loop = f"uvloop {importlib.import_module('uvloop').__version__}"
+    return f"Python {platform.python_version()}, {loop}, {twin} hot path"

@@ -1,0 +1,1 @@
+"""Pool policy: who gets which server connection. Knows neither sockets nor protocols."""

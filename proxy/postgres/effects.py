@@ -1,0 +1,422 @@
+"""What a statement may leave behind in the session that ran it.
+
+PostgreSQL does not report most session state, so the proxy reads SQL for one purpose only: to know
+*when to ask*. Nothing is concluded from the text; a statement that may have created a temporary
+table, taken an advisory lock, changed a setting, ... makes the session ask the server at the end
+of the transaction (``session.py``), and what the server answers is what counts. Text that needs no
+question must be recognised cheaply (``inspect``), text that may need one is taken apart once and
+remembered (``_analyse``).
+
+State that the server cannot be asked about (a loaded library, a seeded random generator, a dblink
+connection) pins for good.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+TEMPORARY_TABLE: Final = 1
+ADVISORY_LOCK: Final = 2
+CURSOR_WITH_HOLD: Final = 4
+PREPARED_STATEMENT: Final = 8
+LISTEN: Final = 16
+ALL_STATE: Final = 31
+
+REASONS: Final[dict[int, str]] = {
+    TEMPORARY_TABLE: "temporary_table",
+    ADVISORY_LOCK: "advisory_lock",
+    CURSOR_WITH_HOLD: "cursor_with_hold",
+    PREPARED_STATEMENT: "prepared_statement",
+    LISTEN: "listen",
+}
+"""Pin reason of each kind of state, as logs and metrics show it."""
+
+
+class Effects:
+    """What a text may do to session state."""
+
+    __slots__ = (
+        "executes",
+        "may_begin",
+        "may_end",
+        "permanent",
+        "reads_sequences",
+        "reset_all",
+        "resets",
+        "settings",
+        "statement_names",
+    )
+
+    def __init__(self) -> None:
+        self.settings: set[str] = set()
+        """Settings whose value may have changed, in lower case."""
+        self.resets: set[str] = set()
+        """Settings that go back to the session's default."""
+        self.reset_all = False
+        """All settings go back to the session's default (RESET ALL, DISCARD ALL)."""
+        self.may_begin = 0
+        self.may_end = 0
+        """Kinds of state (``TEMPORARY_TABLE`` ...) that may begin or end here."""
+        self.permanent = ""
+        """Reason to pin for good: the server cannot be asked whether the state still exists."""
+        self.executes = False
+        """Runs a statement that SQL PREPARE or the extended protocol prepared."""
+        self.reads_sequences = False
+        """Calls currval or lastval, which depend on what the connection did before."""
+        self.statement_names: list[tuple[int, int]] = []
+        """Where PREPARE, EXECUTE and DEALLOCATE name a statement: offsets into the text."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.settings
+            or self.resets
+            or self.reset_all
+            or self.may_begin
+            or self.may_end
+            or self.permanent
+            or self.reads_sequences
+            or self.statement_names
+        )
+
+
+_HARMLESS_WORDS: Final = frozenset(
+    b"select insert update delete with values begin commit end rollback abort start savepoint "
+    b"release fetch show copy table merge move vacuum analyze truncate lock".split()
+)
+_CACHE_ENTRIES: Final = 4096
+_CACHE_TEXT_BYTES: Final = 8192
+_cache: dict[bytes, Effects | None] = {}
+
+
+def inspect(sql: bytes) -> Effects | None:
+    """Say what a query text may leave behind; ``None`` for nothing.
+
+    On the hot path of every simple Query and Parse: the common case is a few substring searches.
+    """
+    low = sql.lower()
+    space = low.find(b" ")
+    word = low[:space] if space > 0 else low.rstrip(b";\0 \n")
+    if (
+        word in _HARMLESS_WORDS
+        and b"temp" not in low
+        and b"advisory" not in low
+        and b"set_config" not in low
+        and b"currval" not in low
+        and b"lastval" not in low
+        and b"setseed" not in low
+        and b"dblink" not in low
+        and b"set_limit" not in low
+        and b"origin_session" not in low
+        and (b";" not in low or low.find(b";") >= len(low.rstrip()) - 1)
+    ):
+        return None
+    if sql in _cache:
+        return _cache[sql]
+    effects = _analyse(sql)
+    if len(sql) <= _CACHE_TEXT_BYTES:
+        if len(_cache) >= _CACHE_ENTRIES:
+            _cache.clear()
+        _cache[sql] = effects
+    return effects
+
+
+_TOKEN: Final = re.compile(
+    rb"""
+      (?P<space> \s+ | --[^\r\n]* )
+    | (?P<string> [bBxXnN]?'(?:[^']|'')*(?:'|\Z) | [eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)
+                | [uU]&'(?:[^']|'')*(?:'|\Z)
+                | \$(?P<tag>[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$.*?(?:\$(?(tag)(?P=tag))\$|\Z) )
+    | (?P<name> [uU]&"(?:[^"]|"")*(?:"|\Z) | "(?:[^"]|"")*(?:"|\Z)
+              | [A-Za-z_\x80-\xff][\w$\x80-\xff]* )
+    | (?P<other> .)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class Token:
+    """A word, quoted name, string or single character of SQL, with its place in the text."""
+
+    __slots__ = ("end", "kind", "start", "text")
+
+    def __init__(self, kind: str, text: bytes, start: int, end: int) -> None:
+        self.kind = kind
+        self.text = text
+        self.start = start
+        self.end = end
+
+
+def _skip_comment(sql: bytes, start: int) -> int:
+    """Return where the (nesting) block comment that starts here ends."""
+    depth = 0
+    position = start
+    while position < len(sql):
+        two = sql[position : position + 2]
+        if two == b"/*":
+            depth += 1
+            position += 2
+        elif two == b"*/":
+            depth -= 1
+            position += 2
+            if depth == 0:
+                return position
+        else:
+            position += 1
+    return position
+
+
+def _statements(sql: bytes) -> list[list[Token]]:
+    """Split a text into statements of tokens, without comments and white space.
+
+    Lexical rules: docs, "Lexical Structure". ``standard_conforming_strings`` is taken to be on; a
+    session that turns it off is pinned (see ``_set``).
+    """
+    statements: list[list[Token]] = [[]]
+    position = 0
+    while position < len(sql):
+        if sql.startswith(b"/*", position):
+            position = _skip_comment(sql, position)
+            continue
+        match = _TOKEN.match(sql, position)
+        assert match is not None
+        kind = match.lastgroup if match.lastgroup != "tag" else "string"
+        position = match.end()
+        if kind == "space":
+            continue
+        text = match.group()
+        if text == b";":
+            statements.append([])
+            continue
+        if kind == "name" and not text.endswith(b'"'):
+            text = text.lower()
+        statements[-1].append(Token(kind or "other", text, match.start(), match.end()))
+    return [tokens for tokens in statements if tokens]
+
+
+def _analyse(sql: bytes) -> Effects | None:
+    effects = Effects()
+    for tokens in _statements(sql):
+        word = tokens[0].text
+        rule = _RULES.get(word)
+        if rule is not None:
+            rule(effects, [token.text for token in tokens], tokens)
+        for token in tokens:
+            if token.kind == "name" and (
+                token.text in (b"temp", b"temporary") or token.text.strip(b'"')[:7] == b"pg_temp"
+            ):
+                effects.may_begin |= TEMPORARY_TABLE
+    _scan_functions(effects, sql)
+    return effects or None
+
+
+_SET_CONFIG: Final = re.compile(rb"set_config\s*\(")
+_SET_CONFIG_LITERAL: Final = re.compile(rb"set_config\s*\(\s*'+([\w.]+)'+\s*(?:::\s*\w+\s*)?,")
+_ADVISORY: Final = re.compile(rb"advisory_(?!xact|unlock_all)")
+_SEQUENCE_READ: Final = re.compile(rb"\b(?:currval|lastval)\b")
+
+
+def _scan_functions(effects: Effects, sql: bytes) -> None:
+    """Look for functions with effects on the session, wherever they stand (even in DO blocks)."""
+    low = sql.lower()
+    if b"set_config" in low:
+        names = _SET_CONFIG_LITERAL.findall(low)
+        effects.settings.update(_text(name) for name in names)
+        if len(names) < len(_SET_CONFIG.findall(low)):
+            effects.permanent = "set_config"
+    if b"advisory" in low:
+        effects.may_end |= ADVISORY_LOCK
+        if _ADVISORY.search(low):
+            effects.may_begin |= ADVISORY_LOCK
+    if _SEQUENCE_READ.search(low):
+        effects.reads_sequences = True
+    if b"set_limit" in low:
+        effects.settings.add("pg_trgm.similarity_threshold")
+    for word, reason in (
+        (b"setseed", "random_seed"),
+        (b"dblink_connect", "dblink_connection"),
+        (b"origin_session", "replication_origin"),
+    ):
+        if word in low:
+            effects.permanent = reason
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _setting_name(words: list[bytes], start: int) -> str:
+    """Read a possibly dotted setting name; PostgreSQL compares them without regard to case."""
+    name = words[start].strip(b'"').lower() if start < len(words) else b""
+    while words[start + 1 : start + 2] == [b"."] and start + 2 < len(words):
+        name += b"." + words[start + 2].strip(b'"').lower()
+        start += 2
+    return _text(name)
+
+
+_SPECIAL_SETTINGS: Final[dict[bytes, str]] = {
+    b"names": "client_encoding",
+    b"schema": "search_path",
+    b"role": "role",
+    b"xml": "xmloption",
+}
+_CHARACTERISTICS: Final = (
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "default_transaction_deferrable",
+)
+
+
+def _set(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    start = 1
+    if words[1:2] == [b"local"]:
+        return
+    if words[1:3] == [b"session", b"characteristics"]:
+        effects.settings.update(_CHARACTERISTICS)
+        return
+    if words[1:2] == [b"session"]:
+        start = 2
+    word = words[start] if start < len(words) else b""
+    if word in (b"transaction", b"constraints"):
+        return
+    if word == b"authorization" or words[start : start + 2] == [b"session", b"authorization"]:
+        effects.permanent = "session_authorization"
+    elif word == b"seed":
+        effects.permanent = "random_seed"
+    elif words[start : start + 2] == [b"time", b"zone"]:
+        effects.settings.add("timezone")
+    elif word in _SPECIAL_SETTINGS and words[start + 1 : start + 2] not in ([b"="], [b"to"]):
+        effects.settings.add(_SPECIAL_SETTINGS[word])
+    else:
+        _set_name(effects, words, start)
+
+
+def _set_name(effects: Effects, words: list[bytes], start: int) -> None:
+    name = _setting_name(words, start)
+    effects.settings.add(name)
+    if name == "standard_conforming_strings":
+        effects.permanent = name
+    elif name == "session_authorization":
+        effects.permanent = name
+    elif name == "search_path" and any(b"pg_temp" in word for word in words):
+        effects.permanent = "temporary_schema"
+    if words[-1] == b"default" and len(words) <= start + 6:
+        effects.resets.add(name)
+
+
+def _reset(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    if words[1:2] == [b"all"]:
+        effects.reset_all = True
+    elif words[1:3] == [b"time", b"zone"]:
+        effects.resets.add("timezone")
+    elif words[1:3] == [b"session", b"authorization"]:
+        effects.permanent = "session_authorization"
+    else:
+        effects.resets.add(_setting_name(words, 1))
+    effects.settings |= effects.resets
+
+
+def _discard(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    if words[1:2] == [b"all"]:
+        effects.reset_all = True
+        effects.may_end |= ALL_STATE
+    elif words[1:2] in ([b"temp"], [b"temporary"]):
+        effects.may_end |= TEMPORARY_TABLE
+
+
+def _prepare(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    if words[1:2] != [b"transaction"]:
+        effects.may_begin |= PREPARED_STATEMENT
+        _name_statement(effects, tokens, 1)
+
+
+def _execute(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    effects.executes = True
+    _name_statement(effects, tokens, 1)
+
+
+def _deallocate(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    effects.may_end |= PREPARED_STATEMENT
+    start = 2 if words[1:2] == [b"prepare"] and len(words) > 2 else 1
+    if words[start : start + 1] != [b"all"]:
+        _name_statement(effects, tokens, start)
+
+
+def _name_statement(effects: Effects, tokens: list[Token], index: int) -> None:
+    if index < len(tokens) and tokens[index].kind == "name":
+        effects.statement_names.append((tokens[index].start, tokens[index].end))
+
+
+def _explain(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    """EXPLAIN EXECUTE name, and EXPLAIN ANALYZE CREATE TABLE AS EXECUTE name."""
+    if b"execute" in words:
+        effects.executes = True
+        _name_statement(effects, tokens, words.index(b"execute") + 1)
+
+
+def _create(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    _explain(effects, words, tokens)
+
+
+def _listen(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    effects.may_begin |= LISTEN
+
+
+def _unlisten(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    effects.may_end |= LISTEN
+
+
+def _load(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    effects.permanent = "load"
+
+
+def _declare(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    if b"hold" in words and b"with" in words:
+        effects.may_begin |= CURSOR_WITH_HOLD
+
+
+def _close(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    effects.may_end |= CURSOR_WITH_HOLD
+
+
+def _drop(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    effects.may_end |= TEMPORARY_TABLE
+
+
+_SET_IN_BODY: Final = re.compile(rb"\bset\s+(?:session\s+)?([a-z_][\w.]*)\s*(?:=|\bto\b)")
+
+
+def _do(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    """A DO block can do anything; its body is searched for everything the rules above know."""
+    body = b" ".join(token.text for token in tokens if token.kind == "string").lower()
+    effects.settings.update(_text(name) for name in _SET_IN_BODY.findall(body))
+    for word, state in (
+        (b"temp", TEMPORARY_TABLE),
+        (b"hold", CURSOR_WITH_HOLD),
+        (b"prepare", PREPARED_STATEMENT),
+        (b"listen", LISTEN),
+    ):
+        if word in body:
+            effects.may_begin |= state
+    effects.may_end |= ALL_STATE
+    if re.search(rb"\bload\s+'", body):
+        effects.permanent = "load"
+
+
+_RULES: Final = {
+    b"set": _set,
+    b"reset": _reset,
+    b"discard": _discard,
+    b"prepare": _prepare,
+    b"execute": _execute,
+    b"deallocate": _deallocate,
+    b"explain": _explain,
+    b"create": _create,
+    b"listen": _listen,
+    b"unlisten": _unlisten,
+    b"load": _load,
+    b"declare": _declare,
+    b"close": _close,
+    b"drop": _drop,
+    b"do": _do,
+}

@@ -1,0 +1,41 @@
+"""What all sessions and server connections of one (database, user) share."""
+
+from __future__ import annotations
+
+from proxy.postgres.prepared import StatementRegistry
+from proxy.postgres.settings import Settings, SettingsTable
+
+_WELCOMES: int = 1024
+
+
+class PoolState:
+    """Interned settings, statements and parameter statuses, and the greetings already learned."""
+
+    def __init__(self, *, max_prepared_statements: int) -> None:
+        self.settings = SettingsTable()
+        self.statements = StatementRegistry()
+        self.max_prepared_statements = max_prepared_statements
+        self.baseline: Settings = self.settings.none
+        """Settings that ``init_query`` makes on every server connection."""
+        self._reported: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        self._greetings: dict[Settings, dict[str, str]] = {}
+
+    def intern_reported(self, values: dict[str, str]) -> dict[str, str]:
+        """Return the one dictionary with these parameter statuses; it must not be changed."""
+        if len(self._reported) > _WELCOMES:
+            self._reported.clear()
+        return self._reported.setdefault(tuple(sorted(values.items())), values)
+
+    def greeting(self, settings: Settings) -> dict[str, str] | None:
+        """Parameter statuses that a session with these start-up settings is greeted with."""
+        return self._greetings.get(settings)
+
+    def learn_greeting(self, settings: Settings, reported: dict[str, str]) -> None:
+        """Remember what the server reported for these start-up settings."""
+        if len(self._greetings) > _WELCOMES:
+            self._greetings.clear()
+        self._greetings[settings] = reported
+
+    def forget_greetings(self) -> None:
+        """Ask the server again for the next session (after a reload or another server)."""
+        self._greetings.clear()

@@ -1,0 +1,80 @@
+"""Identity of prepared statements across sessions and server connections.
+
+A client's statement name means nothing on a server connection that it shares with others, so every
+statement gets a server-side name that is unique on its connection. What two sessions prepared is
+the *same* statement when text, parameter types and the described result are the same: then one
+server-side copy serves both. A schema change makes the next Parse a different statement, while
+sessions that prepared the old one keep being told "cached plan must not change result type", as on
+a connection of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
+
+if TYPE_CHECKING:
+    from proxy.postgres.effects import Effects
+
+SERVER_NAME_PREFIX: Final = b"tidegate_"
+STALE_NAME: Final = b"tidegate_stale: cached plan must not change result type"
+"""No statement has this name: binding it fails on the server as binding a stale plan would."""
+
+
+class Statement:
+    """What a client prepared: ``definition`` is Parse without the name (text, parameter types)."""
+
+    __slots__ = ("__weakref__", "definition", "description", "effects")
+
+    def __init__(self, definition: bytes, effects: Effects | None) -> None:
+        self.definition = definition
+        self.effects = effects
+        self.description: bytes | None = None
+        """Parameter and result types as first described; ``None`` until the server said."""
+
+
+class Preparation:
+    """A Parse under way on one server connection."""
+
+    __slots__ = ("client_name", "parameters", "server_name", "statement")
+
+    def __init__(self, statement: Statement, client_name: bytes, server_name: bytes) -> None:
+        self.statement = statement
+        self.client_name = client_name
+        self.server_name = server_name
+        self.parameters = b""
+        """ParameterDescription, which comes ahead of the result's description."""
+
+
+class StatementRegistry:
+    """Every statement that some session or server connection of one pool knows."""
+
+    def __init__(self) -> None:
+        self._statements: WeakValueDictionary[tuple[bytes, bytes], Statement] = (
+            WeakValueDictionary()
+        )
+
+    def __len__(self) -> int:
+        return len(self._statements)
+
+    def intern(self, statement: Statement) -> Statement:
+        """Return the statement that is the same as this described one, or this one."""
+        assert statement.description is not None
+        key = (statement.definition, statement.description)
+        return self._statements.setdefault(key, statement)
+
+
+def result_shape(row_description: bytes) -> bytes:
+    """Reduce a RowDescription payload to what PostgreSQL compares when it revalidates a plan.
+
+    Names, type OIDs, type sizes and type modifiers count; table OIDs and column numbers do not
+    (``equalRowTypes`` in ``src/backend/access/common/tupdesc.c``).
+    """
+    shape = bytearray(row_description[:2])
+    position = 2
+    while position < len(row_description):
+        end = row_description.index(0, position) + 1
+        shape += row_description[position:end]
+        shape += row_description[end + 6 : end + 16]
+        position = end + 18
+    return bytes(shape)

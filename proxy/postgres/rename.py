@@ -1,0 +1,58 @@
+"""Statement names in texts: the client's towards the server, the server's towards the client."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from proxy.postgres.prepared import SERVER_NAME_PREFIX, STALE_NAME
+
+if TYPE_CHECKING:
+    from proxy.postgres.client_stream import PostgresClientStream
+    from proxy.postgres.server_stream import PostgresServerStream
+
+_SERVER_NAME: Final = re.compile(re.escape(SERVER_NAME_PREFIX) + rb"\d+")
+_STALE_ERROR: Final = (
+    b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0"
+    b"Fplancache.c\0L%d\0RRevalidateCachedQuery\0\0"
+)
+
+
+def rename_in_error(
+    message: bytes, client: PostgresClientStream, server: PostgresServerStream
+) -> bytes:
+    """Put the client's statement names back into an ErrorResponse (a whole message)."""
+    payload = message[5:]
+    if STALE_NAME[:63] in payload:
+        payload = _STALE_ERROR.replace(b"L%d\0", b"")
+    else:
+        names = {
+            server.statements[statement]: name
+            for name, statement in (client.statements or {}).items()
+            if statement in server.statements
+        }
+        payload = _SERVER_NAME.sub(lambda match: names.get(match[0], match[0]), payload)
+    return message[:1] + (len(payload) + 4).to_bytes(4, "big") + payload
+
+
+def rename_in_text(
+    sql: bytes,
+    places: list[tuple[int, int]],
+    client: PostgresClientStream,
+    server: PostgresServerStream,
+) -> bytes:
+    """Put server-side names into a text where SQL names statements of the extended protocol."""
+    for start, end in reversed(places):
+        name = identifier(sql[start:end])
+        statement = (client.statements or {}).get(name)
+        server_name = server.statements.get(statement) if statement is not None else None
+        if server_name is not None:
+            sql = sql[:start] + server_name + sql[end:]
+    return sql
+
+
+def identifier(token: bytes) -> bytes:
+    """Value of an SQL identifier: quotes taken off, or folded to lower case; 63 bytes."""
+    if token[:1] == b'"':
+        return token[1:-1].replace(b'""', b'"')[:63]
+    return token.lower()[:63]

@@ -1,0 +1,479 @@
+"""What one PostgreSQL server sends, sorted into what is for the client and what is ours.
+
+The scan walks message headers. A run of messages that go to the client unchanged is passed on as
+one slice of the chunk it arrived in, usually as the chunk itself. Payload that needs no decision is
+never held: ``remain`` counts what is still to come of a message that is already under way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.postgres import pipeline as pl
+from proxy.postgres.constants import (
+    BIND_COMPLETE,
+    CLOSE_COMPLETE,
+    COMMAND_COMPLETE,
+    COPY_DATA,
+    COPY_DONE,
+    COPY_IN_RESPONSE,
+    COPY_OUT_RESPONSE,
+    DATA_ROW,
+    EMPTY_QUERY_RESPONSE,
+    ERROR_RESPONSE,
+    FUNCTION_CALL_RESPONSE,
+    HOLD_LIMIT_BYTES,
+    IDLE,
+    NO_DATA,
+    NOTICE_RESPONSE,
+    NOTIFICATION_RESPONSE,
+    PARAMETER_DESCRIPTION,
+    PARAMETER_STATUS,
+    PARSE_COMPLETE,
+    PORTAL_SUSPENDED,
+    READY_FOR_QUERY,
+    ROW_DESCRIPTION,
+)
+from proxy.postgres.pipeline import Pipeline, Question, Reply
+from proxy.postgres.prepared import SERVER_NAME_PREFIX, Preparation, Statement, result_shape
+from proxy.postgres.rename import rename_in_error
+from proxy.wire.stream import ServerStream
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+    from proxy.postgres.client_stream import PostgresClientStream
+    from proxy.postgres.pool_state import PoolState
+    from proxy.postgres.settings import Settings
+
+PASS: Final = 0
+SWALLOW: Final = 1
+
+_ROLLBACK: Final = b"Q\x00\x00\x00\x0dROLLBACK\x00"
+_DISCARD: Final = b"Q\x00\x00\x00\x10DISCARD ALL\x00"
+_EMPTY: Final = b"Q\x00\x00\x00\x05\x00"
+_TERMINATE: Final = b"X\x00\x00\x00\x04"
+_SYNC: Final = b"S\x00\x00\x00\x04"
+_COPY_FAIL: Final = b"f\x00\x00\x00\x10client gone\x00"
+
+
+class PostgresServerStream(ServerStream):
+    """Protocol state of one server connection."""
+
+    def __init__(self, shared: PoolState, reported: dict[str, str], settings: Settings) -> None:
+        super().__init__()
+        self.shared = shared
+        self.reported = reported
+        """Parameter statuses as the server last reported them (never changed in place)."""
+        self.settings = settings
+        """Settings that differ from what the connection started with."""
+        self.pipeline = Pipeline()
+        self.client: PostgresClientStream | None = None
+        self.status: int = IDLE
+        self.unsynced = False
+        """Extended-protocol messages were sent since the last Sync."""
+        self.partial = b""
+        self.remain: i64 = 0
+        self.remain_verdict: int = PASS
+        self.statements: dict[Statement, bytes] = {}
+        """Prepared here, least recently used first, with their names here."""
+        self.obsolete: list[bytes] = []
+        """Names here of statements to close when something is sent next."""
+        self.statement_count: i64 = 0
+        self.unnamed: object = None
+        """What the unnamed statement was last parsed from."""
+        self.last_client: object = None
+        """Session that used the connection last."""
+        self.dirty = False
+        """Holds state that only DISCARD ALL removes."""
+        self.substitute = b""
+        self.spoilt = False
+        """Holds state that nothing removes, or is out of step: not for reuse."""
+
+    # What the link asks.
+
+    def is_idle(self) -> bool:
+        return (
+            self.pipeline.owed == 0
+            and self.status == IDLE
+            and not self.unsynced
+            and self.remain == 0
+            and len(self.partial) == 0
+        )
+
+    def is_quiet(self) -> bool:
+        return (
+            self.pipeline.owed == 0
+            and not self.unsynced
+            and self.remain == 0
+            and len(self.partial) == 0
+        )
+
+    def awaits_client(self) -> bool:
+        pipeline = self.pipeline
+        return pipeline.copying or (
+            pipeline.owed == 0 and (self.status != IDLE or self.unsynced)
+        )
+
+    def in_transaction(self) -> bool:
+        return self.status != IDLE
+
+    def needs_cleaning(self) -> bool:
+        return self.dirty
+
+    def goodbye(self) -> bytes:
+        return _TERMINATE
+
+    def reusable(self) -> bool:
+        return not self.spoilt and not self.pipeline.uncertain and not self.error
+
+    # What the server sends.
+
+    def receive(self, data: bytes) -> None:
+        if self.partial:
+            data = self.partial + data
+            self.partial = b""
+        end: i64 = len(data)
+        pos: i64 = 0
+        start: i64 = 0
+        parts: list[bytes] | None = None
+        if self.remain > 0:
+            pos = self.remain if self.remain < end else end
+            self.remain -= pos
+            if self.remain_verdict == SWALLOW:
+                start = pos
+        while end - pos >= 5:
+            kind = data[pos]
+            length: i64 = (
+                (data[pos + 1] << 24) | (data[pos + 2] << 16) | (data[pos + 3] << 8) | data[pos + 4]
+            )
+            if length < 4 or length > 0x7FFFFFFF:
+                self.error = "message length out of range"
+                break
+            stop: i64 = pos + 1 + length
+            owed = self.pipeline.kind()
+            if (kind == DATA_ROW or kind == COPY_DATA) and pl.NOTHING < owed < pl.OWN:
+                if stop > end:
+                    self.remain = stop - end
+                    self.remain_verdict = PASS
+                    pos = end
+                    break
+                pos = stop
+                continue
+            if stop > end and length <= HOLD_LIMIT_BYTES:
+                break
+            payload_end: i64 = stop if stop < end else end
+            verdict = self.handle(kind, owed, data, pos, payload_end)
+            if self.error:
+                break
+            if verdict == SWALLOW:
+                if parts is None:
+                    parts = []
+                if start < pos:
+                    parts.append(data[start:pos])
+                if self.substitute:
+                    parts.append(self.substitute)
+                    self.substitute = b""
+                start = payload_end
+            if stop > end:
+                self.remain = stop - end
+                self.remain_verdict = verdict
+                pos = end
+                break
+            pos = stop
+        if pos < end and not self.error:
+            self.partial = data[pos:]
+        if parts is None:
+            if start == 0 and pos == end:
+                self.to_client = data
+            else:
+                self.to_client = data[start:pos]
+        else:
+            if start < pos:
+                parts.append(data[start:pos])
+            self.to_client = b"".join(parts)
+
+    def handle(self, kind: int, owed: int, data: bytes, pos: i64, end: i64) -> int:
+        """Deal with one message; say whether it goes to the client.
+
+        ``substitute`` is sent instead of a swallowed one, if set.
+        """
+        if owed == pl.NOTHING:
+            return self.unasked(kind, data, pos, end)
+        if kind == READY_FOR_QUERY:
+            return self.ready_for_query(owed, data, pos, end)
+        if kind == BIND_COMPLETE:
+            return self.answered(owed, pl.BIND)
+        if kind == COMMAND_COMPLETE:
+            return self.command_complete(owed, data, pos, end)
+        if kind == ROW_DESCRIPTION or kind == NO_DATA:
+            return self.described(owed, kind, data, pos, end)
+        if kind == PARSE_COMPLETE:
+            if owed == pl.OWN_PARSE:
+                self.pipeline.pop()
+                return SWALLOW
+            return self.answered(owed, pl.PARSE)
+        if kind == CLOSE_COMPLETE:
+            if owed == pl.OWN_CLOSE:
+                self.pipeline.pop()
+                return SWALLOW
+            return self.answered(owed, pl.CLOSE)
+        if kind == EMPTY_QUERY_RESPONSE or kind == PORTAL_SUSPENDED:
+            if owed == pl.EXECUTE:
+                self.pipeline.pop()
+            return PASS if owed < pl.OWN else SWALLOW
+        return self.rare(kind, owed, data, pos, end)
+
+    def answered(self, owed: int, expected: int) -> int:
+        if owed != expected:
+            self.error = "reply to a message that was not sent"
+            return SWALLOW
+        self.pipeline.pop()
+        return PASS
+
+    def ready_for_query(self, owed: int, data: bytes, pos: i64, end: i64) -> int:
+        if end - pos != 6:
+            self.error = "malformed ReadyForQuery"
+            return SWALLOW
+        self.status = data[pos + 5]
+        if owed == pl.QUERY or owed == pl.SYNC or owed == pl.FUNCTION_CALL:
+            self.pipeline.pop()
+            self.completed += 1
+            return PASS
+        if owed == pl.OWN_QUERY:
+            question = self.pipeline.pop().question
+            if question is not None:
+                self.question_answered(question)
+            return SWALLOW
+        if owed == pl.OWN_SYNC:
+            self.pipeline.pop()
+            return SWALLOW
+        self.error = "ReadyForQuery that nothing asked for"
+        return SWALLOW
+
+    def unasked(self, kind: int, data: bytes, pos: i64, end: i64) -> int:
+        """A message while no reply is owed: only asynchronous ones are allowed."""
+        if kind == PARAMETER_STATUS or kind == ERROR_RESPONSE:
+            return self.rare(kind, pl.NOTHING, data, pos, end)
+        if kind == NOTICE_RESPONSE or kind == NOTIFICATION_RESPONSE:
+            return PASS
+        if kind == READY_FOR_QUERY and self.pipeline.uncertain:
+            self.status = data[pos + 5]
+            return PASS
+        self.error = "reply to a message that was not sent"
+        return SWALLOW
+
+    def command_complete(self, owed: int, data: bytes, pos: i64, end: i64) -> int:
+        if owed == pl.EXECUTE:
+            self.pipeline.pop()
+        if self.pipeline.uncertain:
+            self.pipeline.copied()
+        if data[pos + 5] == 0x44 and (data[pos + 6] == 0x49 or data[pos + 7] == 0x41):
+            self.note_discard(data[pos + 5 : end - 1])
+        client = self.client
+        if client is not None and client.changes is not None:
+            client.note_tag(data[pos + 5 : end - 1])
+        return PASS if owed < pl.OWN else SWALLOW
+
+    def note_discard(self, tag: bytes) -> None:
+        """DISCARD ALL and DEALLOCATE ALL drop what the extended protocol prepared, too."""
+        if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
+            self.statements.clear()
+            self.obsolete.clear()
+            self.unnamed = None
+            if self.client is not None and self.pipeline.kind() < pl.OWN:
+                self.client.forget_statements()
+
+    def described(self, owed: int, kind: int, data: bytes, pos: i64, end: i64) -> int:
+        if owed == pl.OWN_DESCRIBE:
+            preparation = self.pipeline.pop().preparation
+            if preparation is not None:
+                row = b"" if kind == NO_DATA else result_shape(data[pos + 5 : end])
+                self.prepared(preparation, preparation.parameters + row)
+            return SWALLOW
+        if owed == pl.DESCRIBE:
+            self.pipeline.pop()
+            return PASS
+        return PASS if owed < pl.OWN else SWALLOW
+
+    def rare(self, kind: int, owed: int, data: bytes, pos: i64, end: i64) -> int:
+        """Messages that do not occur in an ordinary query."""
+        if kind == ERROR_RESPONSE:
+            return self.error_response(owed, data, pos, end)
+        if kind == PARAMETER_STATUS:
+            return self.parameter_status(owed, data[pos + 5 : end], data[pos:end])
+        if kind == PARAMETER_DESCRIPTION:
+            if owed == pl.OWN_DESCRIBE:
+                preparation = self.pipeline.replies[self.pipeline.head].preparation
+                if preparation is not None:
+                    preparation.parameters = data[pos + 5 : end]
+                return SWALLOW
+            return PASS if owed < pl.OWN else SWALLOW
+        if kind == COPY_IN_RESPONSE:
+            self.pipeline.copy_in()
+            return PASS if owed < pl.OWN else SWALLOW
+        if kind == DATA_ROW and owed == pl.OWN_QUERY:
+            question = self.pipeline.replies[self.pipeline.head].question
+            if question is not None:
+                question.rows.append(data[pos + 5 : end])
+            return SWALLOW
+        if kind == NOTIFICATION_RESPONSE:
+            return PASS
+        if (
+            kind == NOTICE_RESPONSE
+            or kind == COPY_OUT_RESPONSE
+            or kind == COPY_DATA
+            or kind == COPY_DONE
+            or kind == FUNCTION_CALL_RESPONSE
+        ):
+            return PASS if owed < pl.OWN else SWALLOW
+        self.error = "message that the protocol does not allow here"
+        return SWALLOW
+
+    def error_response(self, owed: int, data: bytes, pos: i64, end: i64) -> int:
+        payload = data[pos + 5 : end]
+        if b"FATAL\0" in payload[:32] or b"PANIC\0" in payload[:32]:
+            self.farewell = True
+        if owed == pl.OWN_QUERY:
+            question = self.pipeline.replies[self.pipeline.head].question
+            if question is not None:
+                question.error = payload
+            return PASS if self.farewell else SWALLOW
+        if self.client is not None and SERVER_NAME_PREFIX in payload:
+            self.substitute = rename_in_error(data[pos:end], self.client, self)
+        self.abandon(self.pipeline.fail())
+        return SWALLOW if self.substitute else PASS
+
+    def abandon(self, dropped: list[Reply]) -> None:
+        """Forget what was being prepared by messages that the server has discarded."""
+        for reply in dropped:
+            preparation = reply.preparation
+            if preparation is None or reply.kind == pl.OWN_DESCRIBE:
+                continue
+            self.statements.pop(preparation.statement, None)
+            client = self.client
+            if client is not None and reply.kind == pl.PARSE:
+                client.forget_statement(preparation.client_name, preparation.statement)
+        self.resume = True
+
+    def parameter_status(self, owed: int, payload: bytes, message: bytes) -> int:
+        name, _, rest = payload.partition(b"\0")
+        key = name.decode("utf-8", "surrogateescape")
+        value = rest[:-1].decode("utf-8", "surrogateescape")
+        reported = dict(self.reported)
+        reported[key] = value
+        self.reported = self.shared.intern_reported(reported)
+        client = self.client
+        if client is None or client.reported is None:
+            return SWALLOW
+        if owed >= pl.OWN and client.reported.get(key) == value:
+            return SWALLOW
+        seen = dict(client.reported)
+        seen[key] = value
+        client.reported = self.shared.intern_reported(seen)
+        return PASS
+
+    # Prepared statements.
+
+    def prepared(self, preparation: Preparation, description: bytes) -> None:
+        """A statement is prepared and described: find out which statement it is."""
+        statement = preparation.statement
+        client = self.client
+        if statement.description is None:
+            statement.description = description
+            known = self.shared.statements.intern(statement)
+            if known is not statement:
+                self.adopt(known, statement)
+                if client is not None:
+                    client.replace_statement(preparation.client_name, statement, known)
+            return
+        if statement.description != description:
+            name = self.statements.pop(statement, None)
+            if name is not None:
+                self.obsolete.append(name)
+            if client is not None:
+                client.stale = statement
+        self.resume = True
+
+    def adopt(self, known: Statement, fresh: Statement) -> None:
+        """Use the fresh copy on this connection for the statement it turned out to be."""
+        name = self.statements.pop(fresh, None)
+        if name is None:
+            return
+        older = self.statements.pop(known, None)
+        if older is not None:
+            self.obsolete.append(older)
+        self.statements[known] = name
+
+    def new_name(self) -> bytes:
+        """A statement name not used on this connection before."""
+        self.statement_count += 1
+        return SERVER_NAME_PREFIX + str(self.statement_count).encode()
+
+    def register(self, statement: Statement, name: bytes) -> None:
+        """Note a statement prepared here, and which ones must go for it."""
+        self.statements[statement] = name
+        while len(self.statements) > self.shared.max_prepared_statements:
+            oldest = next(iter(self.statements))
+            self.obsolete.append(self.statements.pop(oldest))
+
+    def name_of(self, statement: Statement) -> bytes | None:
+        """Name here of a statement, which becomes the most recently used one."""
+        name = self.statements.get(statement)
+        if name is not None and len(self.statements) * 2 > self.shared.max_prepared_statements:
+            del self.statements[statement]
+            self.statements[statement] = name
+        return name
+
+    def close_obsolete(self) -> bytes:
+        """Close messages for names no longer wanted, to go ahead of whatever is sent next."""
+        messages: list[bytes] = []
+        for name in self.obsolete:
+            messages.append(b"C" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0")
+            self.pipeline.push(pl.OWN_CLOSE_REPLY)
+        self.obsolete = []
+        return b"".join(messages)
+
+    # Our own questions, and bringing an abandoned connection back.
+
+    def ask(self, sql: bytes, question: Question) -> bytes:
+        """Encode a query of ours and note that its reply is ours."""
+        self.pipeline.push(Reply(pl.OWN_QUERY, None, question))
+        self.unnamed = None
+        return b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"
+
+    def question_answered(self, question: Question) -> None:
+        client = self.client
+        if question.purpose == pl.CLEAN:
+            if question.error:
+                self.spoilt = True
+        elif client is not None:
+            client.question_answered(question)
+        elif question.error:
+            self.spoilt = True
+
+    def probe(self) -> bytes:
+        self.pipeline.push(Reply(pl.OWN_QUERY, None, Question(pl.PROBE)))
+        return _EMPTY
+
+    def unstick(self) -> bytes:
+        message = b""
+        if self.pipeline.copying:
+            self.pipeline.push(pl.COPY_END_REPLY)
+            message = _COPY_FAIL
+        if self.unsynced:
+            self.unsynced = False
+            self.pipeline.push(pl.OWN_SYNC_REPLY)
+            message += _SYNC
+        return message
+
+    def recover(self) -> bytes:
+        if self.status != IDLE:
+            self.pipeline.push(Reply(pl.OWN_QUERY, None, Question(pl.CLEAN)))
+            return _ROLLBACK
+        if self.dirty:
+            self.dirty = False
+            self.settings = self.shared.settings.none
+            self.pipeline.push(Reply(pl.OWN_QUERY, None, Question(pl.CLEAN)))
+            return _DISCARD
+        return b""

@@ -1,0 +1,1 @@
+"""A client and, for a while, a server."""

@@ -1,0 +1,596 @@
+"""A client connection, a server connection, and the time they spend together.
+
+``ClientLink`` and ``ServerLink`` have the methods of an ``asyncio.Protocol``, so the event loop calls
+them directly, but they know nothing of asyncio: a transport is whatever has ``write``, ``close`` and
+the rest. One transaction is: client bytes arrive, a server connection is taken from the pool, the
+stream translates, one ``write``; server bytes arrive, one ``write``; the stream says the server is
+idle, it goes back. Nothing is awaited and no object is made for it.
+
+States of a client: *greeting* (first server connection, to learn what to greet with), *resting* (no
+server), *parked* (waits in the pool), *attached*. States of a server connection: *lent*, *idle* in
+the pool, *recovering* (its client vanished: cancel, roll back, clean), *closing*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, Protocol
+
+from proxy.errors import BorrowTimeout, ProxyError, ServerLost, ShuttingDown
+from proxy.metrics.counters import EndpointCounters, PoolCounters
+from proxy.pool.pool import Connection, Pool, Waiter
+from proxy.wire.stream import NEED_BYTES, NEED_SERVER, ClientStream, ServerStream
+
+RECOVERY_S: Final = 10.0
+"""Seconds an abandoned server connection gets to become clean before it is closed."""
+POLL_AFTER_S: Final = 0.001
+"""Seconds of rest after which a connection is looked at before it is lent: in a busy pool never."""
+FAREWELL_S: Final = 5.0
+"""Seconds a server gets to end its process after we said goodbye."""
+
+
+class Transport(Protocol):
+    """What the links use of an asyncio transport."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class Journal:
+    """Hears of what happens to sessions; the application logs it. This one is silent."""
+
+    debug = False
+    """Whether borrows, returns and pins are to be told at all."""
+
+    def client_closed(self, client: ClientLink, reason: str) -> None:
+        """A client connection ended."""
+
+    def borrowed(self, client: ClientLink, server: ServerLink) -> None:
+        """A client borrowed a server connection (only if ``debug``)."""
+
+    def returned(self, client: ClientLink, server: ServerLink) -> None:
+        """A client returned a server connection (only if ``debug``)."""
+
+    def pinned(self, client: ClientLink, server: ServerLink, reason: str) -> None:
+        """A session keeps its server connection from now on."""
+
+    def unpinned(self, client: ClientLink, server: ServerLink, reason: str) -> None:
+        """The state that pinned a session is gone."""
+
+    def server_closed(self, server: ServerLink, reason: str) -> None:
+        """A server connection ended."""
+
+    def cancel(self, server: ServerLink) -> None:
+        """The query that runs on a server connection is to be cancelled."""
+
+
+class ClientLink(Waiter):
+    """A client's connection after it has logged in."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        stream: ClientStream,
+        pool: Pool,
+        counters: EndpointCounters,
+        journal: Journal,
+        number: int,
+        secret: bytes,
+        tls: bool,
+    ) -> None:
+        super().__init__()
+        self.secret = secret
+        """Cancel key, together with the number."""
+        self.transport = transport
+        self.stream = stream
+        self.pool = pool
+        self.counters = counters
+        self.journal = journal
+        self.number = number
+        self.tls = tls
+        self.server: ServerLink | None = None
+        self.greeting = False
+        """The first server connection is needed to learn what to greet the client with."""
+        self.parked = False
+        self.closed = False
+        self.leaving = False
+        """Terminate was received: close when what was asked for is done."""
+        self.draining = False
+        """The proxy is shutting down: close at the end of the transaction."""
+        self.reading_paused = False
+        self.write_blocked = False
+        self.last_received = monotonic()
+        self.asked_at = 0.0
+        """When the query now running arrived here."""
+        self.sent_at = 0.0
+        """When it was sent to the server."""
+        self.pin = ""
+        self.close_reason = ""
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.closed:
+            return
+        now = monotonic()
+        self.last_received = now
+        server = self.server
+        if server is not None and not self.greeting:
+            if server.stream.is_quiet():
+                self.asked_at = now
+                self.sent_at = now
+            self.forward(data, server)
+        elif self.parked or self.greeting:
+            self.stream.held += data
+            self.pause_client()
+        else:
+            held = self.stream.held
+            self.asked_at = now
+            self.start(held + data if held else data, now)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        self.finish("client closed the connection")
+
+    def pause_writing(self) -> None:
+        self.write_blocked = True
+        server = self.server
+        if server is not None:
+            server.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.write_blocked = False
+        server = self.server
+        if server is not None:
+            server.transport.resume_reading()
+
+    # From resting to attached.
+
+    def start(self, data: bytes, now: float) -> None:
+        """Deal with bytes while no server is attached: borrow one if they need it."""
+        stream = self.stream
+        need = stream.demand(data)
+        if stream.to_client:
+            self.transport.write(stream.to_client)
+        if need == NEED_SERVER:
+            self.borrow(now)
+        elif need != NEED_BYTES:
+            if stream.error is not None:
+                self.fail(stream.error, "protocol error")
+            elif stream.terminated:
+                self.close("terminated")
+
+    def borrow(self, now: float) -> None:
+        """Take a server connection, or park until one comes."""
+        if self.draining:
+            self.fail(ShuttingDown("terminating connection due to administrator command"), "drain")
+            return
+        pool = self.pool
+        counters = pool.counters
+        counters.requests += 1
+        if self.tls:
+            counters.requests_tls += 1
+        server = pool.take(now)
+        if server is None:
+            self.parked = True
+            self.pause_client()
+            pool.park(self, now)
+        else:
+            assert isinstance(server, ServerLink)
+            counters.borrow_latency.observe(0.0)
+            self.attach(server, now)
+
+    def lend(self, connection: Connection, now: float) -> None:
+        assert isinstance(connection, ServerLink)
+        self.parked = False
+        self.pool.counters.borrow_latency.observe(now - self.waiting_since)
+        self.attach(connection, now)
+
+    def attach(self, server: ServerLink, now: float) -> None:
+        """Join the server connection and send it what the client has sent so far."""
+        self.server = server
+        server.client = self
+        server.lent_at = now
+        self.sent_at = now
+        self.stream.attach(server.stream)
+        if self.journal.debug:
+            self.journal.borrowed(self, server)
+        if self.write_blocked:
+            server.transport.pause_reading()
+        if self.greeting:
+            server.transport.write(self.stream.greeting_query())
+        else:
+            self.forward(b"", server)
+        if self.server is not None:
+            self.resume_client()
+
+    def turn_away(self, error: ProxyError) -> None:
+        self.parked = False
+        if isinstance(error, BorrowTimeout):
+            self.pool.counters.borrow_timeouts += 1
+        if error.fatal or self.greeting:
+            self.fail(error, "no server connection")
+            return
+        self.stream.refuse(error)
+        self.transport.write(self.stream.to_client)
+        self.resume_client()
+        self.start(self.stream.held, monotonic())
+
+    # While attached.
+
+    def forward(self, data: bytes, server: ServerLink) -> None:
+        """Translate client bytes and send them to the server."""
+        stream = self.stream
+        stream.receive(data)
+        if stream.to_client:
+            self.transport.write(stream.to_client)
+        if stream.to_server:
+            server.transport.write(stream.to_server)
+        if stream.error is not None:
+            self.fail(stream.error, "protocol error")
+        elif stream.terminated:
+            self.leave()
+        elif stream.waiting:
+            self.pause_client()
+        elif server.stream.is_idle() and not stream.in_message():
+            self.server_idle(server)
+
+    def leave(self) -> None:
+        """The client said goodbye: close once what it asked for is done."""
+        server = self.server
+        if server is None or server.stream.is_quiet():
+            self.close("terminated")
+        else:
+            self.leaving = True
+
+    def replied(self, server: ServerLink) -> None:
+        """The server answered one or more queries."""
+        now = monotonic()
+        counters = self.pool.counters
+        completed = server.stream.completed
+        server.stream.completed = 0
+        counters.queries += completed
+        if self.tls:
+            counters.queries_tls += completed
+        counters.query_latency.observe(now - self.asked_at)
+        counters.database_latency.observe(now - self.sent_at)
+        self.asked_at = now
+        self.sent_at = now
+
+    def resume_stream(self, server: ServerLink) -> None:
+        """What the stream waited for has come."""
+        server.stream.resume = False
+        if self.stream.waiting:
+            self.stream.waiting = False
+            self.resume_client()
+            self.forward(b"", server)
+
+    def server_quiet(self, server: ServerLink) -> None:
+        """Nothing is owed any more, and a transaction may be open."""
+        if self.leaving:
+            self.close("terminated")
+
+    def server_idle(self, server: ServerLink) -> None:
+        """No transaction is open and nothing is owed: give the connection back if possible."""
+        stream = self.stream
+        if stream.error is not None:
+            self.fail(stream.error, "session could not be restored")
+            return
+        question = stream.settle()
+        if question:
+            server.transport.write(question)
+            return
+        if self.greeting:
+            self.greeted()
+        if self.leaving:
+            self.close("terminated")
+            return
+        reason = stream.pin_reason()
+        if reason != self.pin:
+            self.pin_changed(server, reason)
+        if self.draining:
+            self.fail(ShuttingDown("terminating connection due to administrator command"), "drain")
+            return
+        if reason or stream.in_message() or server.cancelling:
+            return
+        self.release(server)
+
+    def release(self, server: ServerLink) -> None:
+        """Return the server connection; go on with what the client sent meanwhile."""
+        stream = self.stream
+        stream.detach()
+        self.server = None
+        if self.journal.debug:
+            self.journal.returned(self, server)
+        if self.write_blocked:
+            server.transport.resume_reading()
+        server.returned(monotonic())
+        if stream.held and self.server is None and not self.parked and not self.closed:
+            self.asked_at = monotonic()
+            self.start(stream.held, self.asked_at)
+        elif self.reading_paused and not self.parked:
+            self.resume_client()
+
+    def pin_changed(self, server: ServerLink, reason: str) -> None:
+        if reason:
+            pins = self.pool.counters.pins_by_reason
+            pins[reason] = pins.get(reason, 0) + 1
+            self.journal.pinned(self, server, reason)
+        else:
+            self.journal.unpinned(self, server, self.pin)
+        self.pin = reason
+
+    # Greeting.
+
+    def begin(self, greet: bytes | None, now: float) -> None:
+        """Greet the client, at once or after a look at a server connection."""
+        self.asked_at = now
+        if greet is not None:
+            self.transport.write(greet)
+            return
+        self.greeting = True
+        self.borrow(now)
+
+    def greeted(self) -> None:
+        """The server connection has shown what to greet the client with."""
+        self.greeting = False
+        self.transport.write(self.stream.greeting())
+        self.resume_client()
+
+    # Reading on and off.
+
+    def pause_client(self) -> None:
+        if not self.reading_paused and not self.transport.is_closing():
+            self.reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_client(self) -> None:
+        server = self.server
+        if server is not None and server.write_blocked:
+            return
+        if self.reading_paused and not self.transport.is_closing():
+            self.reading_paused = False
+            self.transport.resume_reading()
+
+    # The end.
+
+    def drain(self) -> None:
+        """Close as soon as no transaction is open: the proxy is shutting down."""
+        self.draining = True
+        server = self.server
+        if server is None or (server.stream.is_idle() and not self.greeting):
+            self.fail(ShuttingDown("terminating connection due to administrator command"), "drain")
+
+    def fail(self, error: ProxyError, reason: str) -> None:
+        """Tell the client why and close its connection."""
+        if not self.closed:
+            self.transport.write(self.stream.say(error))
+            self.close(reason)
+
+    def close(self, reason: str) -> None:
+        """Close the client's connection after what is written to it."""
+        if not self.closed:
+            self.finish(reason)
+            self.transport.close()
+
+    def finish(self, reason: str) -> None:
+        """Let go of everything; called exactly once per client."""
+        if self.closed:
+            return
+        self.closed = True
+        self.close_reason = reason
+        if self.parked:
+            self.parked = False
+            self.pool.unpark(self)
+        server = self.server
+        if server is not None:
+            in_message = self.stream.in_message()
+            self.stream.detach()
+            self.server = None
+            server.abandoned(monotonic(), in_message)
+        self.journal.client_closed(self, reason)
+
+
+class ServerLink(Connection):
+    """A server connection after it has logged in."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        stream: ServerStream,
+        pool: Pool,
+        journal: Journal,
+        now: float,
+        lifetime_s: float,
+    ) -> None:
+        super().__init__(pool, now, lifetime_s)
+        self.transport = transport
+        self.stream = stream
+        self.journal = journal
+        self.client: ClientLink | None = None
+        self.poll: Callable[[int], list[tuple[int, int]]] | None = None
+        """``poll`` of a ``select.poll`` object with the connection's socket, if there is one."""
+        self.lent_at = now
+        self.write_blocked = False
+        self.cancelling = 0
+        """Cancel requests on their way: the connection stays with its client until they are in."""
+        self.recovering_since = 0.0
+        self.closing_since = 0.0
+        self.recovery_cancelled = False
+        self.attempts = 0
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        stream = self.stream
+        stream.receive(data)
+        client = self.client
+        if client is None:
+            self.unattended()
+            return
+        if stream.to_client:
+            client.transport.write(stream.to_client)
+        if stream.error or stream.farewell:
+            self.lose(stream.error)
+            return
+        if stream.completed:
+            client.replied(self)
+        if stream.resume:
+            client.resume_stream(self)
+        if self.client is client and stream.is_quiet():
+            if stream.is_idle():
+                client.server_idle(self)
+            else:
+                client.server_quiet(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        if self.closing_since == 0.0:
+            self.lose("")
+        self.pool.closed(monotonic())
+
+    def pause_writing(self) -> None:
+        self.write_blocked = True
+        if self.client is not None:
+            self.client.pause_client()
+
+    def resume_writing(self) -> None:
+        self.write_blocked = False
+        client = self.client
+        if client is not None and not client.stream.waiting:
+            client.resume_client()
+
+    # In the pool.
+
+    def usable(self, now: float) -> bool:
+        if self.transport.is_closing():
+            return False
+        # An idle server only ever speaks to say goodbye. Asked of the kernel, because the event
+        # loop may not have got round to it, and a query sent now would be lost with its client.
+        if self.poll is None or now - self.idle_since < POLL_AFTER_S:
+            return True
+        return not self.poll(0)
+
+    def retire(self, reason: str) -> None:
+        if self.closing_since:
+            return
+        self.pool.retired()
+        self.closing_since = monotonic()
+        self.journal.server_closed(self, reason)
+        if not self.transport.is_closing():
+            self.transport.write(self.stream.goodbye())
+
+    def returned(self, now: float) -> None:
+        """The client is done with the connection: back to the pool, if it can serve another."""
+        self.client = None
+        if self.stream.reusable():
+            self.pool.give(self, now)
+        else:
+            self.retire("not reusable")
+
+    def unattended(self) -> None:
+        """Bytes from a server that serves no client."""
+        if self.closing_since:
+            return
+        if self.stream.error or self.stream.farewell:
+            self.lose(self.stream.error)
+        elif self.recovering_since:
+            self.recover()
+
+    def lose(self, error: str) -> None:
+        """The server closed the connection, or broke the protocol: its client alone is told."""
+        if self.closing_since:
+            return
+        client = self.client
+        self.client = None
+        self.pool.remove_idle(self)
+        self.pool.retired()
+        self.closing_since = monotonic()
+        self.journal.server_closed(self, error or "closed by the server")
+        if client is not None:
+            client.stream.detach()
+            client.server = None
+            if self.stream.farewell:
+                client.close("server closed the connection")
+            elif error:
+                client.fail(ServerLost("server sent an invalid message", detail=error), "server")
+            else:
+                lost = ServerLost("server closed the connection unexpectedly")
+                client.fail(lost, "server closed the connection")
+        self.transport.close()
+
+    # After a client has vanished.
+
+    def abandoned(self, now: float, in_message: bool) -> None:
+        """The client is gone: bring the connection back to a clean state, or close it."""
+        self.client = None
+        if self.closing_since:
+            return
+        if in_message or not self.stream.reusable():
+            self.kill("client left in the middle of a message")
+            return
+        if self.stream.is_idle() and not self.cancelling and not self.stream.needs_cleaning():
+            self.pool.give(self, now)
+            return
+        self.recovering_since = now
+        self.recovery_cancelled = False
+        self.attempts = 0
+        self.transport.resume_reading()
+        message = self.stream.unstick()
+        if message:
+            self.transport.write(message)
+        self.recover()
+
+    def recover(self) -> None:
+        """Take the next step towards a clean state; called whenever the server has spoken."""
+        stream = self.stream
+        if not stream.is_quiet():
+            if not self.recovery_cancelled:
+                self.recovery_cancelled = True
+                self.journal.cancel(self)
+            return
+        if self.cancelling:
+            return
+        self.attempts += 1
+        message = stream.recover() if self.attempts < 5 else b""
+        if message:
+            self.transport.write(message)
+            return
+        self.recovering_since = 0.0
+        if stream.is_idle() and stream.reusable():
+            self.pool.give(self, monotonic())
+        else:
+            self.retire("not clean after its client left")
+
+    def cancel_done(self) -> None:
+        """A cancel request has been delivered: flush it out before anything else runs here."""
+        self.cancelling -= 1
+        if self.cancelling or self.closing_since:
+            return
+        if self.stream.is_quiet():
+            self.transport.write(self.stream.probe())
+
+    def kill(self, reason: str) -> None:
+        """Close at once: the connection cannot be brought back to a known state."""
+        if self.closing_since:
+            return
+        self.recovering_since = 0.0
+        self.pool.retired()
+        self.closing_since = monotonic()
+        self.journal.server_closed(self, reason)
+        self.transport.abort()

@@ -1,0 +1,1 @@
+"""Protocol-independent building blocks of the sans-I/O code."""
