@@ -3,10 +3,11 @@
     2026-01-01T00:00:00.000Z INFO event=client_connected proxy=orders user=app
     {"time": "2026-01-01T00:00:00.000Z", "level": "INFO", "event": "client_connected", ...}
 
-Code calls ``event(logger, logging.INFO, "client_connected", proxy=..., user=...)``. What clients
-chose (user names, database names, parameters) goes into fields, never into the event's name; a
-field cannot end the line, forge another field or reach the operator's terminal as control
-characters, and is cut at ``MAX_VALUE_CHARACTERS``.
+Code calls ``event(logger, logging.INFO, "client_connected", proxy=..., user=...)``, or passes
+``extra={"fields": {...}}`` to a logger, which is the same. What clients chose (user names, database
+names, parameters) goes into fields, never into the event's name; a field cannot end the line, forge
+another field or reach the operator's terminal as control characters, and is cut at
+``MAX_VALUE_CHARACTERS``.
 
 The event loop only appends to a bounded queue. A thread writes, so that a slow terminal or a full
 pipe holds up no client; when the queue is full, lines are dropped, counted and later reported as
@@ -46,6 +47,8 @@ SECRET_FIELDS: Final = frozenset(
     {"credential", "password", "secret", "token", "verifier", "cancel_key", "tls_key"}
 )
 """Fields never written, whatever they hold."""
+
+OWN_LOGGERS: Final = ("proxy", "tidegate")
 
 _OWN_KEYS: Final = frozenset({"time", "level", "event"})
 
@@ -93,11 +96,9 @@ def event(
     """
     if not logger.isEnabledFor(level):
         return
-    plain = {f"{key}_" if key in _OWN_KEYS else key: _plain(key, v) for key, v in fields.items()}
     trace = (type(exc_info), exc_info, exc_info.__traceback__) if exc_info else None
-    extra = {"event_fields": plain}
-    record = logger.makeRecord(logger.name, level, "", 0, name, (), trace, extra=extra)
-    logger.handle(record)
+    extra = {"fields": fields}
+    logger.handle(logger.makeRecord(logger.name, level, "", 0, name, (), trace, extra=extra))
 
 
 class EventFormatter(logging.Formatter):
@@ -108,7 +109,7 @@ class EventFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC)
         stamp = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
         facts: dict[str, Value] = {"time": stamp, "level": record.levelname}
-        fields: dict[str, Value] | None = getattr(record, "event_fields", None)
+        fields: dict[str, Value] | None = getattr(record, "fields", None)
         if fields is None:
             facts |= {"event": "log", "logger": record.name, "message": _message(record)}
         else:
@@ -160,7 +161,7 @@ class JsonFormatter(EventFormatter):
         return json.dumps(self.facts(record))
 
 
-class _DroppingHandler(QueueHandler):
+class DroppingHandler(QueueHandler):
     """Appends to the queue, or counts what does not fit."""
 
     def __init__(self, records: Records) -> None:
@@ -169,9 +170,12 @@ class _DroppingHandler(QueueHandler):
         self.dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Freeze what may change before the thread gets to it."""
-        if not hasattr(record, "event_fields"):
-            record.msg, record.args = _message(record), ()
+        """Freeze what may change before the thread gets to it; leave secrets behind."""
+        fields: dict[str, object] | None = getattr(record, "fields", None)
+        if fields is not None:
+            names = {f"{name}_" if name in _OWN_KEYS else name: name for name in fields}
+            record.fields = {key: _plain(name, fields[name]) for key, name in names.items()}
+        record.msg, record.args = _message(record), ()
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
@@ -189,7 +193,7 @@ class _Writer:
     standard error blocks, would hang or abort the interpreter's exit.
     """
 
-    def __init__(self, descriptor: int, inbox: _DroppingHandler, records: Records) -> None:
+    def __init__(self, descriptor: int, inbox: DroppingHandler, records: Records) -> None:
         self.formatter: EventFormatter = TextFormatter()
         self._descriptor = descriptor
         self._inbox = inbox
@@ -219,7 +223,7 @@ class _Writer:
             self._reported += lost
             record = logging.LogRecord(__name__, logging.WARNING, "", 0, "", (), None)
             record.msg = "log_records_dropped"
-            record.event_fields = {"count": lost}
+            record.fields = {"count": lost}
             self._write(record)
 
     def _write(self, record: logging.LogRecord) -> None:
@@ -241,7 +245,7 @@ class Log:
 
     def __init__(self, descriptor: int, capacity: int) -> None:
         records: Records = queue.Queue(capacity)
-        self._inbox = _DroppingHandler(records)
+        self._inbox = DroppingHandler(records)
         self._writer = _Writer(descriptor, self._inbox, records)
         self._open = True
         logging.getLogger().addHandler(self._inbox)
@@ -289,5 +293,6 @@ def configure(
         _current = Log(descriptor, capacity)
     _current.set_format(format)
     logging.getLogger().setLevel(logging.WARNING)
-    logging.getLogger("proxy").setLevel(logging.DEBUG if debug else logging.INFO)
+    for name in OWN_LOGGERS:
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
     return _current

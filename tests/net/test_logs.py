@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import queue
 import re
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from proxy.credentials.base import Credential
 from proxy.errors import ConnectFailed
 from proxy.net import logs
-from proxy.net.logs import JsonFormatter, Log, TextFormatter, configure, event
+from proxy.net.logs import DroppingHandler, JsonFormatter, Log, TextFormatter, configure, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @contextlib.contextmanager
 def own_levels() -> Iterator[None]:
     """Put the levels that ``configure`` sets back afterwards."""
-    loggers = [logging.getLogger(), logging.getLogger("proxy")]
+    loggers = [logging.getLogger(name) for name in (None, *logs.OWN_LOGGERS)]
     before = [logger.level for logger in loggers]
     try:
         yield
@@ -86,26 +87,19 @@ def lines() -> Iterator[Lines]:
     written.close()
 
 
-class Catcher(logging.Handler):
-    """Keeps the last record."""
-
-    last: logging.LogRecord
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.last = record
-
-
-CATCHER = Catcher()
+RECORDS: logs.Records = queue.Queue()
 RENDERED = logging.getLogger("test_logs.rendered")
 RENDERED.setLevel(logging.INFO)
 RENDERED.propagate = False
-RENDERED.addHandler(CATCHER)
+RENDERED.addHandler(DroppingHandler(RECORDS))
 
 
 def rendered(formatter: logging.Formatter, **fields: object) -> str:
     """Format one event without a thread."""
     event(RENDERED, logging.INFO, "happened", exc_info=None, **fields)
-    return formatter.format(CATCHER.last)
+    record = RECORDS.get_nowait()
+    assert record is not None
+    return formatter.format(record)
 
 
 def parsed(line: str) -> dict[str, str]:
@@ -221,6 +215,15 @@ def test_odd_values() -> None:
     assert facts["nan"] == "nan"
     assert facts["proxy_error"] == "refused (errno 111)"
     assert facts["error"] == "OSError: gone"
+
+
+def test_fields_given_to_a_logger_count_as_an_event() -> None:
+    extra = {"fields": {"user": "a b", "password": "hunter2", "level": 1}}
+    RENDERED.info("client_connected", extra=extra)
+    record = RECORDS.get_nowait()
+    assert record is not None
+    line = TextFormatter().format(record)
+    assert line.endswith('event=client_connected user="a b" password=[redacted] level_=1')
 
 
 def test_levels_and_reload(lines: Lines) -> None:
