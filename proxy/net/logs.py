@@ -110,10 +110,11 @@ class EventFormatter(logging.Formatter):
         stamp = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
         facts: dict[str, Value] = {"time": stamp, "level": record.levelname}
         fields: dict[str, Value] | None = getattr(record, "fields", None)
-        if fields is None:
-            facts |= {"event": "log", "logger": record.name, "message": _message(record)}
+        message = _message(record)
+        if fields is not None or (record.name in OWN_LOGGERS and message.isidentifier()):
+            facts |= {"event": message, **(fields or {})}
         else:
-            facts |= {"event": record.msg, **fields}
+            facts |= {"event": "log", "logger": record.name, "message": message}
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
@@ -296,3 +297,8 @@ def configure(
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
     return _current
+
+
+def dropped() -> int:
+    """Give the lines lost so far to a slow standard error."""
+    return _current.dropped if _current is not None else 0
