@@ -22,7 +22,9 @@ from tests.support.servers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from tests.support.proxy import StartProxy
 
 
 class Place(Protocol):
@@ -83,7 +85,7 @@ def proxy_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates
 
 
 @pytest.fixture
-def start_proxy(tmp_path: Path) -> Iterator[Callable[[ProxySettings], ProxyProcess]]:
+def start_proxy(tmp_path: Path) -> Iterator[StartProxy]:
     """Start proxies that end, checked, with the test."""
     with contextlib.ExitStack() as stack:
 

@@ -79,7 +79,7 @@ def untyped(payload: bytes) -> bytes:
     return struct.pack("!I", len(payload) + 4) + payload
 
 
-def startup(parameters: dict[str, str], protocol: int = PROTOCOL_3_0) -> bytes:
+def startup(parameters: dict[str, str] | dict[str, bytes], protocol: int = PROTOCOL_3_0) -> bytes:
     """StartupMessage."""
     body = b"".join(text(item) for pair in parameters.items() for item in pair)
     return untyped(struct.pack("!I", protocol) + body + b"\0")

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from tests.support.local_postgres import free_port
 from tests.support.servers import ROLES, PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.support.certificates import Certificates
 
@@ -234,6 +235,10 @@ class ProxyProcess:
         """Give a libpq connection string to the proxy with the role's password."""
         merged: dict[str, Any] = {"host": self.host, "port": self.port, **options}
         return make_conninfo(self.server.conninfo(user, database), **merged)
+
+
+StartProxy = Callable[[ProxySettings], ProxyProcess]
+"""The ``start_proxy`` fixture."""
 
 
 @contextlib.contextmanager

@@ -62,6 +62,7 @@ class WireClient:
             self.socket = socket.create_connection((host, port), timeout=timeout_s)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
+        self.last_payload = b""
         self.pid = 0
         self.key = b""
         self.parameters: dict[str, str] = {}
@@ -112,8 +113,15 @@ class WireClient:
 
     def read(self) -> Message:
         """Read one message. Raises ``Closed`` at the end, ``TimeoutError`` when none comes."""
-        code, size = struct.unpack("!cI", self.read_bytes(5))
-        return Message(code.decode("latin-1"), self.read_bytes(size - 4))
+        while len(self.buffer) < 5:
+            self._fill()
+        size = int.from_bytes(self.buffer[1:5])
+        while len(self.buffer) < size + 1:
+            self._fill()
+        code = chr(self.buffer[0])
+        self.last_payload = bytes(self.buffer[5 : size + 1])
+        del self.buffer[: size + 1]
+        return Message(code, self.last_payload)
 
     def read_until(self, code: str = "Z", count: int = 1) -> list[Message]:
         """Read messages up to and with the ``count``-th of type ``code``."""

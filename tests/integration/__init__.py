@@ -1,0 +1,1 @@
+"""The proxy from outside: real servers, real drivers, raw sockets."""
