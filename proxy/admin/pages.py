@@ -37,7 +37,7 @@ class Pages:
 
     def __init__(self, source: SnapshotSource) -> None:
         self._source = source
-        self._exposition = Exposition(source)
+        self.exposition = Exposition(source)
         self._scrape = asyncio.Lock()
 
     async def index(self, request: web.Request) -> web.Response:
@@ -59,7 +59,7 @@ class Pages:
         """Render the metrics, letting the relay work in between."""
         pieces: list[bytes] = []
         async with self._scrape:  # Impatient scrapers queue instead of adding up.
-            for piece in self._exposition.pieces():
+            for piece in self.exposition.pieces():
                 pieces.append(piece)
                 await asyncio.sleep(0)
         response = web.Response(body=b"".join(pieces), headers={"Content-Type": CONTENT_TYPE})
