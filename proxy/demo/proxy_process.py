@@ -111,6 +111,7 @@ class ProxyProcess:
         for _ in range(_START_ATTEMPTS):
             # Another program may take a port between our look and the proxy's.
             self.port, self.admin_port = free_port(), free_port()
+            self._log.unlink(missing_ok=True)
             self._process = process = self._launch()
             if await self._becomes_ready(process):
                 return
