@@ -172,7 +172,11 @@ def test_server_talks_nonsense_at_login(impostor: StartImpostor, name: str) -> N
 
 
 def test_server_says_nothing_at_login(impostor: StartImpostor) -> None:
-    fake, proxy = impostor(lambda connection: (connection.recv(1) and time.sleep(10)) or None)
+    def behave(connection: socket.socket) -> None:
+        connection.recv(1)
+        time.sleep(10)
+
+    fake, proxy = impostor(behave)
     began = time.monotonic()
     with WireClient(proxy.host, proxy.port) as client:
         (state,) = wire.states(client.login())
