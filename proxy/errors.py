@@ -4,8 +4,11 @@
     ├── ConfigError                     the configuration cannot be used
     ├── ProtocolError
     │   ├── ClientProtocolError         a client broke the protocol
+    │   │   ├── InvalidStartupOption    its "options" are not ones PostgreSQL takes
+    │   │   └── InvalidParameterValue   a start-up parameter has no meaning
     │   └── ServerProtocolError         a server broke the protocol
     ├── ClientAuthError                 a client failed to log in
+    │   └── ClientNotAdmitted           a client may not log in this way, whatever its password
     ├── FeatureNotSupported             a client asked for what a pooler cannot give
     ├── LoginTimeout                    a client took too long to log in
     ├── IdleClient                      a client was silent for too long
@@ -61,6 +64,18 @@ class ClientProtocolError(ProtocolError):
     """A client sent bytes the protocol does not allow; never blames a server connection."""
 
 
+class InvalidStartupOption(ClientProtocolError):
+    """The start-up parameter ``options`` holds what is no setting."""
+
+    sqlstate = "42601"
+
+
+class InvalidParameterValue(ClientProtocolError):
+    """A start-up parameter has a value without meaning."""
+
+    sqlstate = "22023"
+
+
 class ServerProtocolError(ProtocolError):
     """A server sent bytes the protocol does not allow; never blames a client."""
 
@@ -70,6 +85,12 @@ class ClientAuthError(ProxyError):
 
     sqlstate = "28P01"
     mysql_errno = 1045
+
+
+class ClientNotAdmitted(ClientAuthError):
+    """A client may not log in this way (no TLS, no user name), whatever its password."""
+
+    sqlstate = "28000"
 
 
 class FeatureNotSupported(ProxyError):

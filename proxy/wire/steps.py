@@ -44,6 +44,8 @@ class TlsFacts:
     """DER of the peer's certificate; empty if it showed none."""
     own_certificate: bytes
     """DER of the certificate we showed; empty if none."""
+    alpn: str = ""
+    """Application protocol agreed on by ALPN; empty if none was."""
 
 
 @dataclass(frozen=True, slots=True)
