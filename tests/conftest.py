@@ -43,6 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "soak: minutes of random load; bounded by TIDEGATE_SOAK_S")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested, whatever the verbosity."""
+    reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])}
+    for reason in sorted(reason for reason in reasons if "NOT TESTED" in reason):
+        terminalreporter.write_sep("=", reason.removeprefix("Skipped: "), red=True)
+
+
 @contextlib.contextmanager
 def _or_skip() -> Iterator[None]:
     """Skip loudly for want of a server; in strict mode fail."""

