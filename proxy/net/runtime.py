@@ -18,6 +18,7 @@ COMPILED_MODULES: Final = (
     "proxy.metrics.counters",
     "proxy.pool.pool",
     "proxy.postgres.client_stream",
+    "proxy.postgres.effects",
     "proxy.postgres.pipeline",
     "proxy.postgres.server_stream",
     "proxy.session.link",
@@ -69,6 +70,16 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on the best event loop there is."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(work)
+
+
+def build_facts(version: str) -> dict[str, str]:
+    """Facts of this build for metrics and the status page."""
+    return {
+        "version": version,
+        "python": platform.python_version(),
+        "event_loop": "asyncio" if loop_factory() is None else "uvloop",
+        "compiled": "yes" if is_compiled() else "no",
+    }
 
 
 def describe() -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ClientProtocolError, ProxyError
+from proxy.errors import ClientProtocolError, ProxyError, ServerRefused
 from proxy.postgres import pipeline as pl
 from proxy.postgres.changes import Changes, session_settings, survives_discard
 from proxy.postgres.constants import (
@@ -33,11 +33,11 @@ from proxy.postgres.constants import (
     TERMINATE,
 )
 from proxy.postgres.effects import PREPARED_STATEMENT, REASONS, Effects, inspect
-from proxy.postgres.messages import parameter_status
+from proxy.postgres.messages import parameter_status, parse_error_fields
 from proxy.postgres.pipeline import Question, Reply
 from proxy.postgres.prepared import STALE_NAME, Preparation, Statement
 from proxy.postgres.rename import identifier, rename_in_text
-from proxy.postgres.reply import error_reply, fatal_reply
+from proxy.postgres.reply import error_reply
 from proxy.postgres.server_stream import PostgresServerStream
 from proxy.postgres.settings import Settings, replay_query
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream, ServerStream
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from proxy.postgres.pool_state import PoolState
 
 _FLUSH: Final = b"H\x00\x00\x00\x04"
+_PARSE_COMPLETE: Final = b"1\x00\x00\x00\x04"
 _READY_IDLE: Final = b"Z\x00\x00\x00\x05I"
 _CLOSE_UNNAMED: Final = b"C\x00\x00\x00\x06S\x00"
 _DISCARD_SEQUENCES: Final = b"DISCARD SEQUENCES"
@@ -62,6 +63,17 @@ def _parse_message(name: bytes, definition: bytes) -> bytes:
 
 def _describe_message(name: bytes) -> bytes:
     return b"D" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0"
+
+
+def _fatal(payload: bytes) -> ServerRefused:
+    """Make a server's error (an ErrorResponse payload) one that ends the client's session."""
+    payload = payload.replace(b"SERROR\0VERROR\0", b"SFATAL\0VFATAL\0", 1)
+    fields = parse_error_fields(payload)
+    return ServerRefused(
+        fields.get("M", ""),
+        response=b"E" + (len(payload) + 4).to_bytes(4, "big") + payload,
+        code=fields.get("C", ""),
+    )
 
 
 class PostgresClientStream(ClientStream):
@@ -81,6 +93,8 @@ class PostgresClientStream(ClientStream):
         self.server: PostgresServerStream | None = None
         self.remain: i64 = 0
         self.statements: dict[bytes, Statement] | None = None
+        self.unseen: set[bytes] | None = None
+        """Names of statements that were accepted without a server (``answer_alone``)."""
         self.unnamed: Statement | None = None
         self.stale: Statement | None = None
         self.changes: Changes | None = None
@@ -157,6 +171,40 @@ class PostgresClientStream(ClientStream):
             self.held = self.held[length + 1 :]
         else:
             self.skipping = True
+
+    def answer_alone(self) -> bool:
+        """Accept Parse of statements that are known, followed by Sync, while no server is free.
+
+        Some drivers block their whole program until Parse is answered, and may hold the very
+        connections that would have to come free (pgbench with fewer threads than clients does).
+        The statements are parsed for real before they are first used.
+        """
+        accepted: dict[bytes, Statement] = {}
+        data = self.held
+        pos = 0
+        while len(data) - pos >= 5:
+            kind = data[pos]
+            stop = pos + 1 + int.from_bytes(data[pos + 1 : pos + 5], "big")
+            if kind == SYNC and accepted:
+                self.accept_unseen(accepted)
+                self.to_client = _PARSE_COMPLETE * len(accepted) + _READY_IDLE
+                self.held = data[stop:]
+                return True
+            named = data.find(b"\0", pos + 5)
+            if kind != PARSE or stop > len(data) or named < 0:
+                return False
+            name = data[pos + 5 : named]
+            statement = self.shared.statements.latest(data[named + 1 : stop])
+            if statement is None or not name or name in accepted or name in (self.statements or {}):
+                return False
+            accepted[name] = statement
+            pos = stop
+        return False
+
+    def accept_unseen(self, accepted: dict[bytes, Statement]) -> None:
+        """Take statements into the session that no server has prepared for it yet."""
+        self.statements = {**(self.statements or {}), **accepted}
+        self.unseen = (self.unseen or set()) | accepted.keys()
 
     def attach(self, server: ServerStream) -> None:
         assert isinstance(server, PostgresServerStream)
@@ -246,7 +294,7 @@ class PostgresClientStream(ClientStream):
         if self.held:
             data = self.held + data
             self.held = b""
-        if self.waiting:
+        if self.is_waiting():
             self.held = data
             self.to_server = b""
             return
@@ -289,7 +337,7 @@ class PostgresClientStream(ClientStream):
                         parts.append(data[start:pos])
                     parts.append(replacement)
                     start = self.consumed
-                    if self.waiting:
+                    if self.is_waiting():
                         pos = start
                         break
             if stop > end:
@@ -306,6 +354,10 @@ class PostgresClientStream(ClientStream):
                 parts.append(data[start:pos])
             self.to_server = b"".join(parts)
         server.last_client = self
+
+    def is_waiting(self) -> bool:
+        # A method, because a type checker takes an attribute not to change between two looks.
+        return self.waiting
 
     def can_start(self, kind: int, data: bytes, pos: i64, end: i64, length: i64) -> bool:
         """Whether a message can be dealt with though it has not arrived whole."""
@@ -479,7 +531,8 @@ class PostgresClientStream(ClientStream):
                 return prefix + data[pos : named + 1]
             return None
         statements = self.statements
-        statement = statements.get(data[portal + 1 : named]) if statements is not None else None
+        name = data[portal + 1 : named]
+        statement = statements.get(name) if statements is not None else None
         if statement is None or server.pipeline.skipping:
             server.unsynced = True
             server.pipeline.push(pl.BIND_REPLY)
@@ -488,24 +541,28 @@ class PostgresClientStream(ClientStream):
         if statement.effects is not None:
             prefix = self.note(statement.effects, server)
         server.unsynced = True
-        server_name = self.name_on(server, statement)
+        server_name = self.name_on(server, statement, name)
         if self.waiting:
             self.consumed = pos
             return prefix + server_name
         server.pipeline.push(pl.BIND_REPLY)
         self.consumed = named + 1
-        length = stop - pos - 1 + len(server_name) - (named - portal - 1)
+        length = int(stop - pos - 1) + len(server_name) - (named - portal - 1)
         head = b"B" + length.to_bytes(4, "big") + data[pos + 5 : portal + 1]
         return prefix + head + server_name + b"\0"
 
-    def name_on(self, server: PostgresServerStream, statement: Statement) -> bytes:
+    def name_on(self, server: PostgresServerStream, statement: Statement, client_name: bytes) -> bytes:
         """Name of a statement on this connection.
 
         If it must be prepared first, ``waiting`` is set and the messages that do so are returned.
         """
         if self.stale is statement:
             self.stale = None
-            return STALE_NAME
+            if self.unseen is None or client_name not in self.unseen or self.statements is None:
+                return STALE_NAME
+            # The client has not been told what this statement returns: the new one is as good.
+            statement = Statement(statement.definition, statement.effects)
+            self.statements[client_name] = statement
         name = server.name_of(statement)
         if name is None:
             self.waiting = True
@@ -559,7 +616,9 @@ class PostgresClientStream(ClientStream):
         if statement is None or server.pipeline.skipping:
             server.pipeline.push(pl.DESCRIBE_REPLY)
             return None
-        server_name = self.name_on(server, statement)
+        server_name = self.name_on(server, statement, name)
+        if self.unseen is not None:
+            self.unseen.discard(name)
         if self.waiting:
             self.consumed = pos
             return server_name
@@ -654,7 +713,7 @@ class PostgresClientStream(ClientStream):
         if question.purpose == pl.SETTLE:
             self.settled(question)
         elif question.purpose == pl.REPLAY and question.error:
-            self.error = fatal_reply(question.error)
+            self.error = _fatal(question.error)
             server = self.server
             if server is not None:
                 server.settings = self.shared.settings.none

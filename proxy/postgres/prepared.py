@@ -53,6 +53,7 @@ class StatementRegistry:
         self._statements: WeakValueDictionary[tuple[bytes, bytes], Statement] = (
             WeakValueDictionary()
         )
+        self._latest: WeakValueDictionary[bytes, Statement] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._statements)
@@ -61,7 +62,13 @@ class StatementRegistry:
         """Return the statement that is the same as this described one, or this one."""
         assert statement.description is not None
         key = (statement.definition, statement.description)
-        return self._statements.setdefault(key, statement)
+        known = self._statements.setdefault(key, statement)
+        self._latest[statement.definition] = known
+        return known
+
+    def latest(self, definition: bytes) -> Statement | None:
+        """Return the statement last described for this definition, if anybody still has it."""
+        return self._latest.get(definition)
 
 
 def result_shape(row_description: bytes) -> bytes:

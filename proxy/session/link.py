@@ -63,7 +63,10 @@ class Journal:
         """The state that pinned a session is gone."""
 
     def server_closed(self, server: ServerLink, reason: str) -> None:
-        """A server connection ended."""
+        """A server connection is being closed."""
+
+    def server_gone(self, server: ServerLink) -> None:
+        """The server has closed a connection on its side, too."""
 
     def cancel(self, server: ServerLink) -> None:
         """The query that runs on a server connection is to be cancelled."""
@@ -104,6 +107,10 @@ class ClientLink(Waiter):
         """The proxy is shutting down: close at the end of the transaction."""
         self.reading_paused = False
         self.write_blocked = False
+        self.blocked_at = 0.0
+        """When the client last stopped reading."""
+        self.query_cancelled = False
+        """The query now running has been cancelled for taking too long."""
         self.last_received = monotonic()
         self.asked_at = 0.0
         """When the query now running arrived here."""
@@ -144,6 +151,7 @@ class ClientLink(Waiter):
 
     def pause_writing(self) -> None:
         self.write_blocked = True
+        self.blocked_at = monotonic()
         server = self.server
         if server is not None:
             server.transport.pause_reading()
@@ -181,6 +189,11 @@ class ClientLink(Waiter):
         if self.tls:
             counters.requests_tls += 1
         server = pool.take(now)
+        if server is None and not self.greeting and self.stream.answer_alone():
+            self.transport.write(self.stream.to_client)
+            if self.stream.held:
+                self.start(self.stream.held, now)
+            return
         if server is None:
             self.parked = True
             self.pause_client()
@@ -266,6 +279,7 @@ class ClientLink(Waiter):
         counters.database_latency.observe(now - self.sent_at)
         self.asked_at = now
         self.sent_at = now
+        self.query_cancelled = False
 
     def resume_stream(self, server: ServerLink) -> None:
         """What the stream waited for has come."""
@@ -383,6 +397,12 @@ class ClientLink(Waiter):
             self.finish(reason)
             self.transport.close()
 
+    def abort(self, reason: str) -> None:
+        """Drop a client that does not read what is sent to it."""
+        if not self.closed:
+            self.finish(reason)
+            self.transport.abort()
+
     def finish(self, reason: str) -> None:
         """Let go of everything; called exactly once per client."""
         if self.closed:
@@ -418,6 +438,11 @@ class ServerLink(Connection):
         self.stream = stream
         self.journal = journal
         self.client: ClientLink | None = None
+        self.number = 0
+        """Process id the server gave, for logs."""
+        self.cancel_request = b""
+        """What to send on another connection to cancel what this one runs."""
+        self.tls = False
         self.poll: Callable[[int], list[tuple[int, int]]] | None = None
         """``poll`` of a ``select.poll`` object with the connection's socket, if there is one."""
         self.lent_at = now
@@ -462,6 +487,7 @@ class ServerLink(Connection):
     def connection_lost(self, error: BaseException | None) -> None:
         if self.closing_since == 0.0:
             self.lose("")
+        self.journal.server_gone(self)
         self.pool.closed(monotonic())
 
     def pause_writing(self) -> None:

@@ -112,6 +112,10 @@ class ClientStream:
         """
         raise NotImplementedError
 
+    def answer_alone(self) -> bool:
+        """Answer what waits without a server, if it can be; only tried when none is free."""
+        raise NotImplementedError
+
     def attach(self, server: ServerStream) -> None:
         """Continue on this server connection; what must be replayed precedes the next message."""
         raise NotImplementedError

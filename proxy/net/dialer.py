@@ -1,0 +1,124 @@
+"""Opens connections to a target: to serve from, and to deliver cancel requests."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import select
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.errors import ConnectFailed, ProxyError
+from proxy.net.conversation import ConversationProtocol
+from proxy.session.dialect import Dialect, ServerFacts, ServerPlan, ServerSession
+
+if TYPE_CHECKING:
+    import ssl
+
+    from proxy.config.model import TargetConfig
+
+BACKOFF_FIRST_S: Final = 0.1
+BACKOFF_MOST_S: Final = 10.0
+CANCEL_S: Final = 10.0
+"""Seconds a cancel request may take to be delivered."""
+
+
+def backoff_s(failures: int) -> float:
+    """Seconds to leave a server alone after so many failed attempts in a row, with jitter."""
+    return min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+class Dialer:
+    """Opens connections to one target."""
+
+    def __init__(
+        self, target: TargetConfig, dialect: Dialect, context: ssl.SSLContext | None
+    ) -> None:
+        self.target = target
+        self.name = f"{target.host}:{target.port}"
+        self._dialect = dialect
+        self._context = context
+
+    async def connect(self) -> ConversationProtocol:
+        """Open a socket to the target. Raises ``ConnectFailed``."""
+        loop = asyncio.get_running_loop()
+        target = self.target
+        try:
+            if target.host.startswith("/"):
+                path = f"{target.host}/.s.PGSQL.{target.port}"
+                _, protocol = await loop.create_unix_connection(ConversationProtocol, path)
+            else:
+                _, protocol = await loop.create_connection(
+                    ConversationProtocol, target.host, target.port
+                )
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise ConnectFailed(
+                f"could not connect to database server {self.name}: {reason}", detail=repr(error)
+            ) from error
+        return protocol
+
+    async def open(
+        self, plan: ServerPlan, init_query: str
+    ) -> tuple[ConversationProtocol, ServerSession, ServerFacts]:
+        """Open, log in and warm up a connection within ``connect_timeout_s``.
+
+        Raises ``ConnectFailed``, ``ServerRefused``, ``ServerProtocolError``.
+        """
+        connection: ConversationProtocol | None = None
+        try:
+            async with asyncio.timeout(self.target.connect_timeout_s):
+                connection = await self.connect()
+                session = await self._run(connection, self._dialect.log_in(plan))
+                facts = await self._run(connection, self._dialect.warm_up(init_query))
+        except TimeoutError as error:
+            if connection is not None:
+                connection.abort()
+            raise ConnectFailed(
+                f"database server {self.name} did not answer within "
+                f"{self.target.connect_timeout_s:g} seconds"
+            ) from error
+        except BaseException:
+            if connection is not None:
+                connection.abort()
+            raise
+        return connection, session, facts
+
+    async def cancel(self, request: bytes, *, tls: bool) -> None:
+        """Deliver a cancel request and wait until the server has taken it (it closes then)."""
+        try:
+            async with asyncio.timeout(CANCEL_S):
+                connection = await self.connect()
+                try:
+                    if tls:
+                        await self._run(connection, self._dialect.request_tls())
+                    connection.send(request)
+                    await connection.closed()
+                finally:
+                    connection.abort()
+        except (TimeoutError, ProxyError, OSError):
+            # Nobody waits for an answer to a cancel request, and the protocol has none.
+            return
+
+    async def _run(self, connection: ConversationProtocol, conversation: Any) -> Any:
+        try:
+            return await connection.run(
+                conversation, context=self._context, server_hostname=self.target.host
+            )
+        except OSError as error:
+            raise ConnectFailed(
+                f"connection to database server {self.name} failed: {error}", detail=repr(error)
+            ) from error
+        except EOFError as error:
+            raise ConnectFailed(
+                f"database server {self.name} closed the connection during login"
+            ) from error
+
+
+def poller(transport: Any) -> Any:
+    """Return ``poll`` for a transport's socket, or ``None`` where there is no such thing."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or not hasattr(select, "poll"):
+        return None
+    watch = select.poll()
+    watch.register(connection.fileno(), select.POLLIN)
+    return watch.poll

@@ -1,0 +1,107 @@
+"""One periodic look at everything that can take too long, instead of a timer per connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import BorrowTimeout, IdleClient, IdleInTransaction
+from proxy.pool.upkeep import expired_waiters, missing, surplus
+from proxy.session.link import FAREWELL_S, RECOVERY_S, ClientLink, ServerLink
+
+if TYPE_CHECKING:
+    from proxy.config.model import ProxyConfig
+    from proxy.pool.limits import Target
+    from proxy.pool.pool import Pool
+
+TICK_S: Final = 0.2
+"""Seconds between looks at waiters and server connections."""
+CLIENT_TICKS: Final = 10
+"""Every so many ticks the resting clients are looked at, too."""
+STALLED_S: Final = 60.0
+"""Seconds a client may refuse to read, or stop in the middle of a message, while it holds a server
+connection and ``idle_transaction_timeout_s`` is off."""
+
+
+class Janitor:
+    """Enforces the time limits of one proxy. ``tick`` is called every ``TICK_S`` seconds."""
+
+    def __init__(
+        self,
+        config: ProxyConfig,
+        target: Target,
+        clients: Callable[[], Iterable[ClientLink]],
+        servers: Callable[[], Iterable[ServerLink]],
+        cancel: Callable[[ServerLink], None],
+    ) -> None:
+        self.config = config
+        self._target = target
+        self._clients = clients
+        self._servers = servers
+        self._cancel = cancel
+        self._ticks = 0
+
+    def tick(self, now: float) -> None:
+        """Look at everything once."""
+        for server in list(self._servers()):
+            self._look_at_server(server, now)
+        for pool in list(self._target.pools):
+            self._look_at_pool(pool, now)
+        maximum_idle = (
+            self._target.maximum * self.config.target_group.max_idle_connections_percent // 100
+        )
+        for connection in surplus(self._target, now, maximum_idle):
+            if connection.pool.remove_idle(connection):
+                connection.retire("idle")
+        self._ticks += 1
+        if self._ticks % CLIENT_TICKS == 0:
+            self._look_at_clients(now)
+
+    def _look_at_pool(self, pool: Pool, now: float) -> None:
+        timeout_s = self.config.target_group.connection_borrow_timeout_s
+        for waiter in expired_waiters(pool, now, timeout_s):
+            pool.unpark(waiter)
+            waiter.turn_away(
+                BorrowTimeout(f"no database connection came free within {timeout_s:g} seconds")
+            )
+        if pool.waiters:
+            self._target.demand(pool, now)
+        for _ in range(missing(pool, now)):
+            pool.connecting += 1
+            self._target.open_connection(pool)
+
+    def _look_at_server(self, server: ServerLink, now: float) -> None:
+        client = server.client
+        if client is not None:
+            self._look_at_session(server, client, now)
+        elif server.closing_since:
+            if now - server.closing_since > FAREWELL_S:
+                server.transport.abort()
+        elif server.recovering_since and now - server.recovering_since > RECOVERY_S:
+            server.kill("did not become clean in time")
+
+    def _look_at_session(self, server: ServerLink, client: ClientLink, now: float) -> None:
+        limit_s = self.config.idle_transaction_timeout_s
+        silent_s = now - client.last_received
+        stream = server.stream
+        if stream.awaits_client() and limit_s and silent_s > limit_s:
+            client.fail(
+                IdleInTransaction("terminating connection due to idle-in-transaction timeout"),
+                "idle in transaction",
+            )
+        elif client.stream.in_message() or client.write_blocked:
+            if now - max(client.last_received, client.blocked_at) > (limit_s or STALLED_S):
+                client.abort("stalled")
+        elif not stream.is_quiet() and not client.query_cancelled:
+            query_s = self.config.query_timeout_s
+            if query_s and now - client.sent_at > query_s:
+                client.query_cancelled = True
+                self._cancel(server)
+
+    def _look_at_clients(self, now: float) -> None:
+        limit_s = self.config.idle_client_timeout_s
+        for client in list(self._clients()):
+            if now - client.last_received < limit_s or client.parked:
+                continue
+            if client.server is None or client.server.stream.is_idle():
+                client.fail(IdleClient("terminating connection due to idle client timeout"), "idle")

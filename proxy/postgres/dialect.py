@@ -1,0 +1,132 @@
+"""PostgreSQL, as the generic part of the proxy sees it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.postgres import accept as accepting
+from proxy.postgres import login as logging_in
+from proxy.postgres import warmup
+from proxy.postgres.client_stream import SESSION_POOLING, PostgresClientStream
+from proxy.postgres.messages import backend_key_data, cancel_request
+from proxy.postgres.pool_state import PoolState
+from proxy.postgres.reply import error_reply
+from proxy.postgres.server_stream import PostgresServerStream
+from proxy.postgres.settings import START_ONLY_PARAMETERS
+from proxy.session.dialect import (
+    Arrival,
+    Cancel,
+    Login,
+    ServerFacts,
+    ServerPlan,
+    ServerSession,
+)
+
+if TYPE_CHECKING:
+    from proxy.errors import ProxyError
+    from proxy.wire.steps import Conversation
+    from proxy.wire.stream import ClientStream, ServerStream
+
+APPLICATION_NAME: Final = "tidegate"
+
+
+class PostgresDialect:
+    """Satisfies ``proxy.session.dialect.Dialect``."""
+
+    tls_protocols: tuple[str, ...] = ("postgresql",)
+
+    def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
+        result = yield from accepting.accept(
+            tls_available=arrival.tls_available,
+            tls_required=arrival.tls_required,
+            direct_tls=arrival.direct_tls,
+            local_peer=arrival.local,
+            nonce=secrets.token_bytes,
+        )
+        if isinstance(result, accepting.CancelRequest):
+            return Cancel(number=result.process_id, secret=result.secret)
+        settings = {
+            name.lower(): value for name, value in {**result.options, **result.parameters}.items()
+        }
+        pool_key = tuple(sorted((n, v) for n, v in settings.items() if n in START_ONLY_PARAMETERS))
+        return Login(
+            user=result.user,
+            database=result.database,
+            pool_key=pool_key,
+            settings={n: v for n, v in settings.items() if n not in START_ONLY_PARAMETERS},
+            tls=result.tls,
+            secret_bytes=32 if result.minor >= 2 else 4,
+            recovered=result.client_keys,
+        )
+
+    def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
+        return accepting.client_secret(method, secret, derived)
+
+    def server_secret(self, secret: str, derived: dict[str, Any], recovered: Any) -> Any:
+        return logging_in.server_secret(secret, derived, recovered)
+
+    def log_in(self, plan: ServerPlan) -> Conversation[ServerSession]:
+        result = yield from logging_in.login(
+            user=plan.user,
+            database=plan.database,
+            parameters={"application_name": APPLICATION_NAME, **plan.parameters},
+            tls_mode=plan.tls_mode,
+            unix_socket=plan.unix_socket,
+            secret=plan.secret,
+            nonce=secrets.token_bytes,
+        )
+        return ServerSession(
+            reported=result.parameters,
+            process_id=result.process_id,
+            cancel_request=cancel_request(result.process_id, result.secret),
+            tls=result.tls,
+        )
+
+    def warm_up(self, init_query: str) -> Conversation[ServerFacts]:
+        facts = yield from warmup.facts()
+        baseline = {}
+        if init_query:
+            baseline = yield from warmup.initialise(init_query)
+        return ServerFacts(
+            usable_connections=facts.usable_connections,
+            in_recovery=facts.in_recovery,
+            baseline=baseline,
+        )
+
+    def request_tls(self) -> Conversation[bool]:
+        return logging_in.request_tls()
+
+    def shared_state(self, *, max_prepared_statements: int) -> PoolState:
+        return PoolState(max_prepared_statements=max_prepared_statements)
+
+    def client_stream(
+        self,
+        shared: PoolState,
+        login: Login,
+        number: int,
+        secret: bytes,
+        *,
+        session_pooling: bool,
+    ) -> ClientStream:
+        startup = shared.settings.intern({**shared.baseline.values, **login.settings})
+        stream = PostgresClientStream(shared, startup, backend_key_data(number, secret))
+        if session_pooling:
+            stream.permanent = SESSION_POOLING
+        return stream
+
+    def greeting(self, shared: PoolState, stream: ClientStream) -> bytes | None:
+        assert isinstance(stream, PostgresClientStream)
+        reported = shared.greeting(stream.startup)
+        return None if reported is None else stream.greet(reported)
+
+    def server_stream(
+        self, shared: PoolState, session: ServerSession, facts: ServerFacts
+    ) -> ServerStream:
+        shared.baseline = shared.settings.intern(facts.baseline)
+        return PostgresServerStream(
+            shared, shared.intern_reported(session.reported), shared.baseline
+        )
+
+    def reply(self, error: ProxyError) -> bytes:
+        return error_reply(error)

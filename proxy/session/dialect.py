@@ -1,0 +1,142 @@
+"""What an engine (PostgreSQL, MySQL) provides to the generic part of the proxy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from proxy.errors import ProxyError
+from proxy.wire.steps import Conversation, TlsFacts
+from proxy.wire.stream import ClientStream, ServerStream
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a client reached us."""
+
+    tls_available: bool
+    tls_required: bool
+    direct_tls: bool
+    """Its first byte begins a TLS handshake."""
+    local: bool
+    """It is on this machine: loopback or a Unix socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A client that has authenticated."""
+
+    user: str
+    database: str
+    pool_key: tuple[tuple[str, str], ...]
+    """Start-up parameters that only sessions with the same ones can share connections with."""
+    settings: dict[str, str]
+    """Settings the session starts with."""
+    tls: TlsFacts | None
+    secret_bytes: int
+    """Length of the cancel secret that this client understands."""
+    recovered: Any = None
+    """What authenticating revealed that helps to log in to the server (engine-specific)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A request to cancel what another connection runs."""
+
+    number: int
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """How to log in to a server."""
+
+    user: str
+    database: str
+    parameters: dict[str, str]
+    tls_mode: str
+    unix_socket: bool
+    secret: Any
+    """Engine-specific, made by ``Dialect.server_secret``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSession:
+    """A server connection that has logged in."""
+
+    reported: dict[str, str]
+    process_id: int
+    cancel_request: bytes
+    """What to send on another connection to cancel what this one runs."""
+    tls: TlsFacts | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server says of itself."""
+
+    usable_connections: int
+    """Connections it allows, less the slots it reserves."""
+    in_recovery: bool
+    """Whether it is a replica."""
+    baseline: dict[str, str] = field(default_factory=dict)
+    """Settings that ``init_query`` made."""
+
+
+class Dialect(Protocol):
+    """One engine. All conversations are sans-I/O."""
+
+    tls_protocols: tuple[str, ...]
+    """ALPN names offered on TLS."""
+
+    def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
+        """Be the server of a client that logs in; ``Fetch`` asks for its ``client_secret``."""
+        ...
+
+    def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
+        """Turn a credential into what ``accept`` checks a client against.
+
+        ``None`` stands for an unknown user. What is costly to derive is kept in ``derived``.
+        """
+        ...
+
+    def server_secret(self, secret: str, derived: dict[str, Any], recovered: Any) -> Any:
+        """Turn a credential into what ``log_in`` answers a server with."""
+        ...
+
+    def log_in(self, plan: ServerPlan) -> Conversation[ServerSession]:
+        """Be the client of a server."""
+        ...
+
+    def warm_up(self, init_query: str) -> Conversation[ServerFacts]:
+        """Ask a new server connection for its limits and run ``init_query`` on it."""
+        ...
+
+    def request_tls(self) -> Conversation[bool]:
+        """Ask a server for TLS ahead of a cancel request; says whether it agreed."""
+        ...
+
+    def shared_state(self, *, max_prepared_statements: int) -> Any:
+        """Make what all sessions and server connections of one pool share.
+
+        It has ``forget_greetings()``.
+        """
+        ...
+
+    def client_stream(
+        self, shared: Any, login: Login, number: int, secret: bytes, *, session_pooling: bool
+    ) -> ClientStream:
+        """Make the stream of a client that has logged in."""
+        ...
+
+    def greeting(self, shared: Any, stream: ClientStream) -> bytes | None:
+        """What to greet the client with; ``None`` if a server must be asked first."""
+        ...
+
+    def server_stream(self, shared: Any, session: ServerSession, facts: ServerFacts) -> ServerStream:
+        """Make the stream of a server connection that has logged in."""
+        ...
+
+    def reply(self, error: ProxyError) -> bytes:
+        """Encode an error for a client that has not logged in."""
+        ...
