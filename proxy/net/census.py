@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from proxy.metrics.snapshot import EndpointSnapshot, PoolSnapshot, TargetSnapshot
 
 if TYPE_CHECKING:
-    from proxy.net.gateway import Gateway, SharedPool
+    from proxy.net.gateway import Gateway
     from proxy.net.listener import Listener
+    from proxy.pool.pool import Pool
 
 
 def endpoints(listeners: Iterable[Listener]) -> tuple[EndpointSnapshot, ...]:
@@ -30,7 +31,7 @@ def pools(gateway: Gateway) -> tuple[PoolSnapshot, ...]:
     return tuple(_pool(gateway, pool) for pool in gateway.pools.values())
 
 
-def _pool(gateway: Gateway, pool: SharedPool) -> PoolSnapshot:
+def _pool(gateway: Gateway, pool: Pool) -> PoolSnapshot:
     servers = [server for server in gateway.servers if server.pool is pool]
     lent = [server for server in servers if server.client is not None]
     return PoolSnapshot(

@@ -27,7 +27,7 @@ from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
 from proxy.net.runtime import spawn
 from proxy.pool.limits import Target
-from proxy.pool.pool import Pool
+from proxy.pool.pool import Pool, PoolKey
 from proxy.session.dialect import Arrival, Cancel, Dialect, Login, ServerPlan
 from proxy.session.link import ClientLink, ServerLink
 
@@ -39,25 +39,6 @@ if TYPE_CHECKING:
 
 LIFETIME_JITTER: Final = 0.1
 """Share of the maximum lifetime by which it varies, so that connections do not all go at once."""
-
-
-class SharedPool(Pool):
-    """A pool and what its sessions and connections share."""
-
-    def __init__(
-        self, target: Target, key: PoolKey, counters: PoolCounters, minimum: int, shared: Any
-    ) -> None:
-        super().__init__(target, f"{key[0]}/{key[1]}", counters, minimum)
-        self.key = key
-        self.shared = shared
-        self.credential_generation: int | None = None
-        """Generation of the secret that the open connections logged in with."""
-        self.recovered: Any = None
-        """What a client's authentication revealed that helps to log in to the server."""
-
-
-PoolKey = tuple[str, str, tuple[tuple[str, str], ...]]
-"""Database, user, start-up parameters that cannot be changed later."""
 
 
 class Gateway:
@@ -82,7 +63,7 @@ class Gateway:
         self.target = Target(self._open_connection)
         if config.target_group.max_connections:
             self.target.maximum = config.target_group.max_connections
-        self.pools: dict[PoolKey, SharedPool] = {}
+        self.pools: dict[PoolKey, Pool] = {}
         self.clients: dict[int, ClientLink] = {}
         self.servers: set[ServerLink] = set()
         self.logins: set[ConversationProtocol] = set()
@@ -229,7 +210,7 @@ class Gateway:
 
     # Pools.
 
-    def pool(self, login: Login) -> SharedPool:
+    def pool(self, login: Login) -> Pool:
         """The pool that serves a login, made on first use."""
         key = (login.database, login.user, login.pool_key)
         pool = self.pools.get(key)
@@ -238,7 +219,7 @@ class Gateway:
             shared = self.dialect.shared_state(
                 max_prepared_statements=group.max_prepared_statements
             )
-            pool = SharedPool(self.target, key, PoolCounters(), group.min_connections, shared)
+            pool = Pool(self.target, key, PoolCounters(), group.min_connections, shared)
             self.pools[key] = pool
             self.target.pools.append(pool)
         if login.recovered is not None:
@@ -251,10 +232,9 @@ class Gateway:
         return self.servers
 
     def _open_connection(self, pool: Pool) -> None:
-        assert isinstance(pool, SharedPool)
         spawn(self._open(pool), f"open {self.config.name} {pool.name}")
 
-    async def _open(self, pool: SharedPool) -> None:
+    async def _open(self, pool: Pool) -> None:
         generation = pool.generation
         try:
             link = await self._dial(pool)
@@ -272,7 +252,7 @@ class Gateway:
             link.generation = generation
             pool.opened(link, monotonic())
 
-    async def _dial(self, pool: SharedPool) -> ServerLink:
+    async def _dial(self, pool: Pool) -> ServerLink:
         database, user, parameters = pool.key
         secret = await self._server_secret(pool, user)
         plan = ServerPlan(
@@ -304,7 +284,7 @@ class Gateway:
             stream.receive(leftover)
         return link
 
-    async def _server_secret(self, pool: SharedPool, user: str) -> Any:
+    async def _server_secret(self, pool: Pool, user: str) -> Any:
         entry = self._auth_entry(user)
         if entry is None:
             raise CredentialError(f'no auth entry for user "{user}" any more')

@@ -7,11 +7,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from proxy.errors import ClientAuthError, CredentialError, ProxyError
-from proxy.session.link import ClientLink, Journal, ServerLink
+from proxy.session.journal import Journal
+from proxy.session.link import ClientLink, ServerLink
 
 if TYPE_CHECKING:
     from proxy.net.conversation import ConversationProtocol
-    from proxy.net.gateway import Gateway, SharedPool
+    from proxy.net.gateway import Gateway
+    from proxy.pool.pool import Pool
     from proxy.session.dialect import Login
 
 log = logging.getLogger("tidegate")
@@ -113,7 +115,7 @@ class GatewayJournal(Journal):
     def server_gone(self, server: ServerLink) -> None:
         self.gateway.servers.discard(server)
 
-    def open_failed(self, pool: SharedPool, error: ProxyError) -> None:
+    def open_failed(self, pool: Pool, error: ProxyError) -> None:
         self._tell(
             logging.WARNING,
             "server_connection_failed",

@@ -9,12 +9,16 @@ a connection is asked of the target, which owns the budget.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proxy.errors import ProxyError
     from proxy.metrics.counters import PoolCounters
     from proxy.pool.limits import Target
+
+
+PoolKey = tuple[str, str, tuple[tuple[str, str], ...]]
+"""Database, user, start-up parameters that cannot be changed later."""
 
 
 class Connection:
@@ -54,10 +58,19 @@ class Waiter:
 class Pool:
     """Server connections of one (database, user)."""
 
-    def __init__(self, target: Target, name: str, counters: PoolCounters, minimum: int) -> None:
+    def __init__(
+        self, target: Target, key: PoolKey, counters: PoolCounters, minimum: int, shared: Any
+    ) -> None:
         self.target = target
-        self.name = name
+        self.key = key
+        self.name = f"{key[0]}/{key[1]}"
         self.counters = counters
+        self.shared = shared
+        """What all sessions and connections of the pool share; the engine's business."""
+        self.credential_generation: int | None = None
+        """Generation of the secret that the open connections logged in with."""
+        self.recovered: Any = None
+        """What a client's authentication revealed that helps to log in to the server."""
         self.minimum = minimum
         """Connections kept open while the pool is in use."""
         self.idle: list[Connection] = []

@@ -84,6 +84,10 @@ _HARMLESS_WORDS: Final = frozenset(
     b"select insert update delete with values begin commit end rollback abort start savepoint "
     b"release fetch show copy table merge move vacuum analyze truncate lock".split()
 )
+_SUSPICIOUS: Final = re.compile(
+    rb"temp|advisory|set_config|currval|lastval|setseed|dblink|set_limit|origin_session|;\s*[^\s;]"
+)
+"""What a harmless statement does not contain; a semicolon only at its end."""
 _CACHE_ENTRIES: Final = 4096
 _CACHE_TEXT_BYTES: Final = 8192
 _cache: dict[bytes, Effects | None] = {}
@@ -97,19 +101,7 @@ def inspect(sql: bytes) -> Effects | None:
     low = sql.lower()
     space = low.find(b" ")
     word = low[:space] if space > 0 else low.rstrip(b";\0 \n")
-    if (
-        word in _HARMLESS_WORDS
-        and b"temp" not in low
-        and b"advisory" not in low
-        and b"set_config" not in low
-        and b"currval" not in low
-        and b"lastval" not in low
-        and b"setseed" not in low
-        and b"dblink" not in low
-        and b"set_limit" not in low
-        and b"origin_session" not in low
-        and (b";" not in low or low.find(b";") >= len(low.rstrip()) - 1)
-    ):
+    if word in _HARMLESS_WORDS and _SUSPICIOUS.search(low) is None:
         return None
     if sql in _cache:
         return _cache[sql]

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from proxy.errors import BorrowTimeout, ProxyError, ServerLost, ShuttingDown
 from proxy.metrics.counters import EndpointCounters, PoolCounters
 from proxy.pool.pool import Connection, Pool, Waiter
+from proxy.session.journal import Journal
 from proxy.wire.stream import NEED_BYTES, NEED_SERVER, ClientStream, ServerStream
 
 RECOVERY_S: Final = 10.0
@@ -39,37 +40,6 @@ class Transport(Protocol):
     def is_closing(self) -> bool: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
-
-
-class Journal:
-    """Hears of what happens to sessions; the application logs it. This one is silent."""
-
-    debug = False
-    """Whether borrows, returns and pins are to be told at all."""
-
-    def client_closed(self, client: ClientLink, reason: str) -> None:
-        """A client connection ended."""
-
-    def borrowed(self, client: ClientLink, server: ServerLink) -> None:
-        """A client borrowed a server connection (only if ``debug``)."""
-
-    def returned(self, client: ClientLink, server: ServerLink) -> None:
-        """A client returned a server connection (only if ``debug``)."""
-
-    def pinned(self, client: ClientLink, server: ServerLink, reason: str) -> None:
-        """A session keeps its server connection from now on."""
-
-    def unpinned(self, client: ClientLink, server: ServerLink, reason: str) -> None:
-        """The state that pinned a session is gone."""
-
-    def server_closed(self, server: ServerLink, reason: str) -> None:
-        """A server connection is being closed."""
-
-    def server_gone(self, server: ServerLink) -> None:
-        """The server has closed a connection on its side, too."""
-
-    def cancel(self, server: ServerLink) -> None:
-        """The query that runs on a server connection is to be cancelled."""
 
 
 class ClientLink(Waiter):
