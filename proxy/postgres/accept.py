@@ -129,10 +129,11 @@ def accept(
     tls, packet = yield from _first_packet(tls_available=tls_available, direct_tls=direct_tls)
     if _code(packet) == codes.CANCEL_REQUEST:
         return _cancel(packet)
-    version, sent = wire.parse_startup(packet)
-    login = _read_startup(version, sent, tls)
+    minor = _check_version(_code(packet))
+    _, sent = wire.parse_startup(packet)
+    login = _read_startup(minor, sent, tls)
     unknown = [name for name in sent if name.startswith("_pq_.")]
-    if unknown or version & 0xFFFF not in (0, codes.NEWEST_MINOR):
+    if unknown or minor != login.minor:
         yield Send(wire.negotiate_protocol_version(login.minor, unknown))
     if tls_required and tls is None:
         raise ClientNotAdmitted("TLS is required here: connect with sslmode=require")
@@ -210,12 +211,17 @@ def _cancel(packet: bytes) -> CancelRequest:
     return CancelRequest(int.from_bytes(packet[4:8], "big"), secret)
 
 
-def _read_startup(version: int, sent: dict[str, str], tls: TlsFacts | None) -> ClientLogin:
+def _check_version(version: int) -> int:
+    """Give the minor version asked for. Raises ``FeatureNotSupported`` for another major one."""
     major, minor = version >> 16, version & 0xFFFF
     if major != codes.PROTOCOL_MAJOR:
         raise FeatureNotSupported(
             f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2"
         )
+    return minor
+
+
+def _read_startup(minor: int, sent: dict[str, str], tls: TlsFacts | None) -> ClientLogin:
     if parse_boolean("replication", sent.get("replication", "off"), also="database"):
         raise FeatureNotSupported("replication connections are not supported by this proxy")
     user = sent.get("user", "")
@@ -338,7 +344,7 @@ def _read_password(kind: str) -> Conversation[bytes]:
 
 def _unterminated(payload: bytes) -> bytes:
     """Take the null byte off a password. Raises ``ClientProtocolError`` if it is not the last."""
-    if payload.find(b"\0") != len(payload) - 1:
+    if not payload or payload.find(b"\0") != len(payload) - 1:
         raise ClientProtocolError("invalid password packet size")
     return payload[:-1]
 
