@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import signal
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +25,8 @@ from proxy.net.tls import ServerTls, client_context
 from proxy.postgres.dialect import PostgresDialect
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from proxy.admin.http import AdminServer
     from proxy.config.model import Config, ProxyConfig
 
@@ -79,9 +80,7 @@ class Application:
         target = config.target[0]
         dialer = Dialer(target, dialect, client_context(target.tls, target.tls_ca))
         allow_public = self.config.process.allow_public_bind
-        gateway = Gateway(
-            config, dialect, dialer, self.credentials, tls, allow_public=allow_public
-        )
+        gateway = Gateway(config, dialect, dialer, self.credentials, tls, allow_public=allow_public)
         self.gateways.append(gateway)
         self.listeners += [Listener(endpoint, gateway) for endpoint in config.endpoint]
 
@@ -125,7 +124,7 @@ class Application:
             listener.close()
         for gateway in self.gateways:
             gateway.drain()
-        while any(gateway.clients for gateway in self.gateways) and monotonic() < deadline:
+        while any(gateway.clients for gateway in self.gateways) and monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         for gateway in self.gateways:
             gateway.close_clients()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from enum import Enum
@@ -29,6 +30,9 @@ PRIVATE_NETWORKS: Final = tuple(
         "fe80::/10",  # RFC 4291, link-local
     )
 )
+
+
+_PORT: Final = re.compile("[0-9]{1,5}")
 
 
 class Reach(Enum):
@@ -65,7 +69,7 @@ def parse_listen(text: str) -> ListenAddress:
             raise ConfigError(f'listen = "{text}": the path of a Unix socket must begin with "/"')
         return ListenAddress(path=path)
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or not _PORT.fullmatch(port) or int(port) > 65535:
         raise ConfigError(
             f'listen = "{text}": expected "host:port", "[ipv6]:port" or "unix:/path/of/socket"'
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from proxy.metrics.snapshot import EndpointSnapshot, PoolSnapshot, TargetSnapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxy.net.gateway import Gateway
     from proxy.net.listener import Listener
     from proxy.pool.pool import Pool

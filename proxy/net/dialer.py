@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ConnectFailed, ProxyError
 from proxy.net.conversation import ConversationProtocol
-from proxy.session.dialect import Dialect, ServerFacts, ServerPlan, ServerSession
 
 if TYPE_CHECKING:
     import ssl
 
     from proxy.config.model import TargetConfig
+    from proxy.session.dialect import Dialect, ServerFacts, ServerPlan, ServerSession
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 10.0
@@ -24,7 +24,9 @@ CANCEL_S: Final = 10.0
 
 def backoff_s(failures: int) -> float:
     """Seconds to leave a server alone after so many failed attempts in a row, with jitter."""
-    return min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
+    delay_s = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10))
+    jitter = random.uniform(0.8, 1.2)  # noqa: S311
+    return delay_s * jitter
 
 
 class Dialer:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Iterable
 from hmac import compare_digest
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.errors import (
     ClientAuthError,
@@ -21,7 +20,6 @@ from proxy.errors import (
 )
 from proxy.metrics.counters import EndpointCounters, PoolCounters
 from proxy.net.address import is_local, is_private
-from proxy.net.conversation import ConversationProtocol
 from proxy.net.dialer import Dialer, backoff_s, poller
 from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
@@ -32,8 +30,11 @@ from proxy.session.dialect import Arrival, Cancel, Dialect, Login, ServerPlan
 from proxy.session.link import ClientLink, ServerLink
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxy.config.model import AuthConfig, ProxyConfig
     from proxy.credentials.cache import CredentialCache
+    from proxy.net.conversation import ConversationProtocol
     from proxy.net.tls import ServerTls
     from proxy.wire.steps import Fetch
 
@@ -71,7 +72,12 @@ class Gateway:
         self.available = True
         """The last attempt to open a server connection succeeded."""
         self.janitor = Janitor(
-            config, self.target, self.clients.values, self._server_links, self.cancel_server
+            config,
+            self.target,
+            self.clients.values,
+            self._server_links,
+            self.cancel_server,
+            self._forget,
         )
         self._journal = GatewayJournal(self)
         self._next_number = random.randrange(1 << 30)  # noqa: S311
@@ -194,8 +200,9 @@ class Gateway:
         else:
             counters.clients_no_tls += 1
         self.clients[number] = client
+        pool.sessions += 1
         self._journal.client_connected(client, login)
-        leftover = connection.hand_over(client)
+        leftover = connection.hand_over(cast("asyncio.Protocol", client))
         client.begin(self.dialect.greeting(pool.shared, stream), monotonic())
         if leftover:
             client.data_received(leftover)
@@ -225,6 +232,10 @@ class Gateway:
         if login.recovered is not None:
             pool.recovered = login.recovered
         return pool
+
+    def _forget(self, pool: Pool) -> None:
+        self.target.pools.remove(pool)
+        del self.pools[pool.key]
 
     # Server connections.
 
@@ -279,7 +290,7 @@ class Gateway:
         link.poll = poller(connection.transport)
         self.servers.add(link)
         self._journal.server_connected(link)
-        leftover = connection.hand_over(link)
+        leftover = connection.hand_over(cast("asyncio.Protocol", link))
         if leftover:
             stream.receive(leftover)
         return link
@@ -359,7 +370,7 @@ class Gateway:
         self.target.closed = True
         for pool in self.pools.values():
             pool.retire_all()
-        while self.servers and monotonic() < deadline:
+        while self.servers and monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for server in list(self.servers):
             server.transport.abort()

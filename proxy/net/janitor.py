@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import BorrowTimeout, IdleClient, IdleInTransaction
@@ -10,6 +9,8 @@ from proxy.pool.upkeep import expired_waiters, missing, surplus
 from proxy.session.link import FAREWELL_S, RECOVERY_S, ClientLink, ServerLink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from proxy.config.model import ProxyConfig
     from proxy.pool.limits import Target
     from proxy.pool.pool import Pool
@@ -33,12 +34,14 @@ class Janitor:
         clients: Callable[[], Iterable[ClientLink]],
         servers: Callable[[], Iterable[ServerLink]],
         cancel: Callable[[ServerLink], None],
+        forget: Callable[[Pool], None],
     ) -> None:
         self.config = config
         self._target = target
         self._clients = clients
         self._servers = servers
         self._cancel = cancel
+        self._forget = forget
         self._ticks = 0
 
     def tick(self, now: float) -> None:
@@ -53,6 +56,8 @@ class Janitor:
         for connection in surplus(self._target, now, maximum_idle):
             if connection.pool.remove_idle(connection):
                 connection.retire("idle")
+        for pool in [pool for pool in self._target.pools if pool.is_useless()]:
+            self._forget(pool)
         self._ticks += 1
         if self._ticks % CLIENT_TICKS == 0:
             self._look_at_clients(now)
@@ -82,14 +87,14 @@ class Janitor:
 
     def _look_at_session(self, server: ServerLink, client: ClientLink, now: float) -> None:
         limit_s = self.config.idle_transaction_timeout_s
-        silent_s = now - client.last_received
+        silent_s = now - max(client.last_received, client.progress_at)
         stream = server.stream
         if stream.awaits_client() and limit_s and silent_s > limit_s:
             client.fail(
                 IdleInTransaction("terminating connection due to idle-in-transaction timeout"),
                 "idle in transaction",
             )
-        elif client.stream.in_message() or client.write_blocked:
+        elif client.write_blocked or (client.stream.in_message() and not client.reading_paused):
             if now - max(client.last_received, client.blocked_at) > (limit_s or STALLED_S):
                 client.abort("stalled")
         elif not stream.is_quiet() and not client.query_cancelled:
@@ -101,7 +106,7 @@ class Janitor:
     def _look_at_clients(self, now: float) -> None:
         limit_s = self.config.idle_client_timeout_s
         for client in list(self._clients()):
-            if now - client.last_received < limit_s or client.parked:
+            if now - max(client.last_received, client.progress_at) < limit_s or client.parked:
                 continue
             if client.server is None or client.server.stream.is_idle():
                 client.fail(IdleClient("terminating connection due to idle client timeout"), "idle")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.errors import ClientAuthError, CredentialError, ProxyError
 from proxy.session.journal import Journal
-from proxy.session.link import ClientLink, ServerLink
 
 if TYPE_CHECKING:
     from proxy.net.conversation import ConversationProtocol
     from proxy.net.gateway import Gateway
     from proxy.pool.pool import Pool
     from proxy.session.dialect import Login
+    from proxy.session.link import ClientLink, ServerLink
 
 log = logging.getLogger("tidegate")
 
@@ -54,6 +54,7 @@ class GatewayJournal(Journal):
 
     def client_closed(self, client: ClientLink, reason: str) -> None:
         self.gateway.clients.pop(client.number, None)
+        client.pool.sessions -= 1
         counters = client.counters
         counters.clients -= 1
         counters.clients_closed += 1

@@ -7,10 +7,12 @@ import importlib
 import importlib.util
 import os
 import platform
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 T = TypeVar("T")
 

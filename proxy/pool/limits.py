@@ -8,10 +8,11 @@ share gives a connection up, when a client returns it, to one below.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.pool.pool import Pool
 
 UNKNOWN_LIMIT: Final = 1

@@ -81,7 +81,8 @@ class Pool:
         """Retired connections whose server process has not ended yet."""
         self.generation = 0
         """Connections of an older generation are closed instead of lent again."""
-        self.last_used = 0.0
+        self.sessions = 0
+        """Clients that are logged in."""
         self.retry_at = 0.0
         """After a failed attempt, the time before which no connection is opened."""
         self.failures = 0
@@ -100,6 +101,10 @@ class Pool:
     def demand(self) -> int:
         """Connections in use or wanted."""
         return self.borrowed + len(self.waiters)
+
+    def is_useless(self) -> bool:
+        """Whether it never had a connection and nobody wants one: no such database, perhaps."""
+        return self.sessions == 0 and self.size == 0 and self.counters.setup_succeeded == 0
 
     def take(self, now: float) -> Connection | None:
         """Borrow an idle connection; ``None`` if the caller has to wait."""
@@ -143,7 +148,6 @@ class Pool:
             return
         self.borrowed -= 1
         connection.idle_since = now
-        self.last_used = now
         self.idle.append(connection)
 
     def opened(self, connection: Connection, now: float) -> None:

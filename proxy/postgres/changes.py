@@ -1,8 +1,8 @@
 """What a session may have changed since it was last checked, and the query that finds out.
 
 ``Changes`` collects the effects of statements (``effects.py``) during a transaction. At its end
-``query`` asks the server what is really there, ``absorb`` draws the conclusion: settings the session
-carries from now on, and kinds of state that pin it.
+``query`` asks the server what is really there; the ``found_...`` methods read the answer: settings
+the session carries from now on, and kinds of state that pin it.
 """
 
 from __future__ import annotations
@@ -108,7 +108,10 @@ def survives_discard(reason: str) -> bool:
 
 
 def session_settings(
-    table: SettingsTable, found: dict[str, str | None], reset: set[str], session: Settings,
+    table: SettingsTable,
+    found: dict[str, str | None],
+    reset: set[str],
+    session: Settings,
     startup: Settings,
 ) -> Settings:
     """Settings a session carries after a check: found values, start-up values where it reset."""

@@ -137,7 +137,9 @@ class PostgresClientStream(ClientStream):
                 data = data[5:]
             elif kind == FLUSH:
                 data = data[5:]
-            elif length + 1 > len(data) and len(data) < HOLD_LIMIT_BYTES:
+            elif length + 1 > len(data) and (
+                length <= HOLD_LIMIT_BYTES or len(data) <= 3 * NAME_LIMIT_BYTES
+            ):
                 return NEED_BYTES
             else:
                 return NEED_SERVER
@@ -195,7 +197,8 @@ class PostgresClientStream(ClientStream):
                 return False
             name = data[pos + 5 : named]
             statement = self.shared.statements.latest(data[named + 1 : stop])
-            if statement is None or not name or name in accepted or name in (self.statements or {}):
+            taken = name in accepted or name in (self.statements or {})
+            if statement is None or not name or taken:
                 return False
             accepted[name] = statement
             pos = stop
@@ -315,7 +318,7 @@ class PostgresClientStream(ClientStream):
             )
             stop: i64 = pos + 1 + length
             if kind == SYNC and length == 4:
-                server.unsynced = False
+                server.unsynced = server.pipeline.copying
                 server.pipeline.push(pl.SYNC_REPLY)
                 pos = stop
                 continue
@@ -466,9 +469,7 @@ class PostgresClientStream(ClientStream):
         server.pipeline.push(pl.PARSE_REPLY)
         return None if effects is None else prefix + _parse_message(b"", definition)
 
-    def parse_named(
-        self, server: PostgresServerStream, name: bytes, statement: Statement
-    ) -> bytes:
+    def parse_named(self, server: PostgresServerStream, name: bytes, statement: Statement) -> bytes:
         """Parse a named statement under a name of ours, and have it described for us."""
         if self.statements is None:
             self.statements = {}
@@ -551,7 +552,9 @@ class PostgresClientStream(ClientStream):
         head = b"B" + length.to_bytes(4, "big") + data[pos + 5 : portal + 1]
         return prefix + head + server_name + b"\0"
 
-    def name_on(self, server: PostgresServerStream, statement: Statement, client_name: bytes) -> bytes:
+    def name_on(
+        self, server: PostgresServerStream, statement: Statement, client_name: bytes
+    ) -> bytes:
         """Name of a statement on this connection.
 
         If it must be prepared first, ``waiting`` is set and the messages that do so are returned.
@@ -636,9 +639,7 @@ class PostgresClientStream(ClientStream):
             server.settings is not self.settings
             and self.changes is None
             and self.settling is None
-            and server.pipeline.owed == 0
-            and not server.in_transaction()
-            and not server.unsynced
+            and server.is_idle()
         ):
             query = replay_query(server.settings, self.settings)
             server.settings = self.settings

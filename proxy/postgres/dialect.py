@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from proxy.postgres import accept as accepting
 from proxy.postgres import login as logging_in
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from proxy.errors import ProxyError
     from proxy.wire.steps import Conversation
     from proxy.wire.stream import ClientStream, ServerStream
-
-APPLICATION_NAME: Final = "tidegate"
 
 
 class PostgresDialect:
@@ -70,7 +68,7 @@ class PostgresDialect:
         result = yield from logging_in.login(
             user=plan.user,
             database=plan.database,
-            parameters={"application_name": APPLICATION_NAME, **plan.parameters},
+            parameters=plan.parameters,
             tls_mode=plan.tls_mode,
             unix_socket=plan.unix_socket,
             secret=plan.secret,

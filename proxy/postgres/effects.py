@@ -286,9 +286,7 @@ def _set(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
 def _set_name(effects: Effects, words: list[bytes], start: int) -> None:
     name = _setting_name(words, start)
     effects.settings.add(name)
-    if name == "standard_conforming_strings":
-        effects.permanent = name
-    elif name == "session_authorization":
+    if name == "standard_conforming_strings" or name == "session_authorization":
         effects.permanent = name
     elif name == "search_path" and any(b"pg_temp" in word for word in words):
         effects.permanent = "temporary_schema"

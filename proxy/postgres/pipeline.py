@@ -110,6 +110,10 @@ class Pipeline:
         self.uncertain = False
         """How many ReadyForQuery the server owes cannot be known; do not reuse it."""
 
+    def is_empty(self) -> bool:
+        """Whether no reply is owed."""
+        return self.head == len(self.replies)
+
     def kind(self) -> int:
         """Kind of the next owed reply, ``NOTHING`` if none is owed."""
         if self.head < len(self.replies):

@@ -93,18 +93,13 @@ class PostgresServerStream(ServerStream):
     # What the link asks.
 
     def is_idle(self) -> bool:
-        return (
-            self.pipeline.owed == 0
-            and self.status == IDLE
-            and not self.unsynced
-            and self.remain == 0
-            and len(self.partial) == 0
-        )
+        return self.status == IDLE and self.is_quiet()
 
     def is_quiet(self) -> bool:
         return (
-            self.pipeline.owed == 0
+            self.pipeline.is_empty()
             and not self.unsynced
+            and not self.pipeline.skipping
             and self.remain == 0
             and len(self.partial) == 0
         )
@@ -112,7 +107,7 @@ class PostgresServerStream(ServerStream):
     def awaits_client(self) -> bool:
         pipeline = self.pipeline
         return pipeline.copying or (
-            pipeline.owed == 0 and (self.status != IDLE or self.unsynced)
+            pipeline.is_empty() and (self.status != IDLE or self.unsynced or pipeline.skipping)
         )
 
     def in_transaction(self) -> bool:
@@ -310,6 +305,8 @@ class PostgresServerStream(ServerStream):
                 return SWALLOW
             return PASS if owed < pl.OWN else SWALLOW
         if kind == COPY_IN_RESPONSE:
+            if owed == pl.EXECUTE:
+                self.unsynced = True
             self.pipeline.copy_in()
             return PASS if owed < pl.OWN else SWALLOW
         if kind == DATA_ROW and owed == pl.OWN_QUERY:
@@ -461,7 +458,7 @@ class PostgresServerStream(ServerStream):
         if self.pipeline.copying:
             self.pipeline.push(pl.COPY_END_REPLY)
             message = _COPY_FAIL
-        if self.unsynced:
+        if self.unsynced or self.pipeline.skipping:
             self.unsynced = False
             self.pipeline.push(pl.OWN_SYNC_REPLY)
             message += _SYNC

@@ -66,8 +66,8 @@ class SettingsTable:
 def quote_literal(text: str, encoding: str = "UTF8") -> bytes:
     """Write a text as an SQL expression of ASCII characters alone.
 
-    It must mean the same whatever ``client_encoding`` and ``standard_conforming_strings`` are on the
-    connection at that moment. ``encoding`` is the PostgreSQL name of what the text's bytes are in.
+    It must mean the same whatever ``client_encoding`` and ``standard_conforming_strings`` are on
+    the connection at that moment. ``encoding`` is the PostgreSQL name of what the text's bytes are in.
     """
     raw = text.encode("utf-8", "surrogateescape")
     if raw.isascii() and b"\\" not in raw:
@@ -76,7 +76,9 @@ def quote_literal(text: str, encoding: str = "UTF8") -> bytes:
         return b"E'" + raw.replace(b"\\", b"\\\\").replace(b"'", b"''") + b"'"
     hexadecimal = raw.hex().encode()
     name = encoding.encode("ascii", "ignore").replace(b"'", b"").replace(b"\\", b"")
-    return b"pg_catalog.convert_from(pg_catalog.decode('" + hexadecimal + b"','hex'),'" + name + b"')"
+    return (
+        b"pg_catalog.convert_from(pg_catalog.decode('" + hexadecimal + b"','hex'),'" + name + b"')"
+    )
 
 
 def quote_name(name: str) -> bytes:
@@ -94,9 +96,7 @@ def replay_query(current: Settings, wanted: Settings) -> bytes:
     statements = [b"RESET " + quote_name(name) for name in sorted(gone, key=_role_first)]
     encoding = wanted.values.get("client_encoding", "UTF8")
     changed = [
-        (name, value)
-        for name, value in wanted.values.items()
-        if current.values.get(name) != value
+        (name, value) for name, value in wanted.values.items() if current.values.get(name) != value
     ]
     changed.sort(key=lambda item: item[0] == "role")
     if changed:

@@ -1,4 +1,4 @@
-"""What is asked of a new server connection before it serves: the server's limits, ``init_query``."""
+"""What is asked of a new server connection before it serves: its limits, ``init_query``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ServerFacts:
     """What a server says of itself."""
 
     usable_connections: int
-    """``max_connections`` less the slots reserved for superusers and ``pg_use_reserved_connections``."""
+    """``max_connections`` less ``superuser_reserved_connections`` and ``reserved_connections``."""
     in_recovery: bool
     """Whether it is a replica."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.errors import ProxyError
-from proxy.wire.steps import Conversation, TlsFacts
-from proxy.wire.stream import ClientStream, ServerStream
+if TYPE_CHECKING:
+    from proxy.errors import ProxyError
+    from proxy.wire.steps import Conversation, TlsFacts
+    from proxy.wire.stream import ClientStream, ServerStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,9 @@ class Dialect(Protocol):
         """What to greet the client with; ``None`` if a server must be asked first."""
         ...
 
-    def server_stream(self, shared: Any, session: ServerSession, facts: ServerFacts) -> ServerStream:
+    def server_stream(
+        self, shared: Any, session: ServerSession, facts: ServerFacts
+    ) -> ServerStream:
         """Make the stream of a server connection that has logged in."""
         ...
 

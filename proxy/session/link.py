@@ -1,8 +1,8 @@
 """A client connection, a server connection, and the time they spend together.
 
-``ClientLink`` and ``ServerLink`` have the methods of an ``asyncio.Protocol``, so the event loop calls
-them directly, but they know nothing of asyncio: a transport is whatever has ``write``, ``close`` and
-the rest. One transaction is: client bytes arrive, a server connection is taken from the pool, the
+``ClientLink`` and ``ServerLink`` have the methods of an ``asyncio.Protocol``, so the event loop
+calls them directly, but they know nothing of asyncio: a transport is whatever has ``write``,
+``close`` and the rest. One transaction is: client bytes arrive, a server connection is taken from the pool, the
 stream translates, one ``write``; server bytes arrive, one ``write``; the stream says the server is
 idle, it goes back. Nothing is awaited and no object is made for it.
 
@@ -13,15 +13,18 @@ the pool, *recovering* (its client vanished: cancel, roll back, clean), *closing
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import monotonic
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.errors import BorrowTimeout, ProxyError, ServerLost, ShuttingDown
-from proxy.metrics.counters import EndpointCounters, PoolCounters
 from proxy.pool.pool import Connection, Pool, Waiter
-from proxy.session.journal import Journal
 from proxy.wire.stream import NEED_BYTES, NEED_SERVER, ClientStream, ServerStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.metrics.counters import EndpointCounters
+    from proxy.session.journal import Journal
 
 RECOVERY_S: Final = 10.0
 """Seconds an abandoned server connection gets to become clean before it is closed."""
@@ -86,6 +89,8 @@ class ClientLink(Waiter):
         """When the query now running arrived here."""
         self.sent_at = 0.0
         """When it was sent to the server."""
+        self.progress_at = 0.0
+        """When the server last sent anything."""
         self.pin = ""
         self.close_reason = ""
 
@@ -249,6 +254,7 @@ class ClientLink(Waiter):
         counters.database_latency.observe(now - self.sent_at)
         self.asked_at = now
         self.sent_at = now
+        self.progress_at = now
         self.query_cancelled = False
 
     def resume_stream(self, server: ServerLink) -> None:
@@ -443,6 +449,8 @@ class ServerLink(Connection):
             return
         if stream.completed:
             client.replied(self)
+        else:
+            client.progress_at = monotonic()
         if stream.resume:
             client.resume_stream(self)
         if self.client is client and stream.is_quiet():
