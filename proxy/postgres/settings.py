@@ -67,7 +67,8 @@ def quote_literal(text: str, encoding: str = "UTF8") -> bytes:
     """Write a text as an SQL expression of ASCII characters alone.
 
     It must mean the same whatever ``client_encoding`` and ``standard_conforming_strings`` are on
-    the connection at that moment. ``encoding`` is the PostgreSQL name of what the text's bytes are in.
+    the connection at that moment. ``encoding`` is the PostgreSQL name of what the text's bytes are
+    in.
     """
     raw = text.encode("utf-8", "surrogateescape")
     if raw.isascii() and b"\\" not in raw:

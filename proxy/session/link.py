@@ -2,9 +2,9 @@
 
 ``ClientLink`` and ``ServerLink`` have the methods of an ``asyncio.Protocol``, so the event loop
 calls them directly, but they know nothing of asyncio: a transport is whatever has ``write``,
-``close`` and the rest. One transaction is: client bytes arrive, a server connection is taken from the pool, the
-stream translates, one ``write``; server bytes arrive, one ``write``; the stream says the server is
-idle, it goes back. Nothing is awaited and no object is made for it.
+``close`` and the rest. One transaction is: client bytes arrive, a server connection is taken from
+the pool, the stream translates, one ``write``; server bytes arrive, one ``write``; the stream says
+the server is idle, it goes back. Nothing is awaited and no object is made for it.
 
 States of a client: *greeting* (first server connection, to learn what to greet with), *resting* (no
 server), *parked* (waits in the pool), *attached*. States of a server connection: *lent*, *idle* in
