@@ -102,10 +102,11 @@ _SETTINGS = (
     "SET timezone = 'Asia/Tokyo'; SET search_path = pg_catalog; SET application_name = 'adversary';"
     " SET datestyle = 'SQL, DMY'; SET extra_float_digits = 0; SET bytea_output = 'escape';"
     " SET default_transaction_isolation = 'serializable'; SET statement_timeout = '5min';"
-    " SET client_encoding = 'LATIN1'; SET standard_conforming_strings = off"
+    " SET client_encoding = 'LATIN1'"
 )
 _RESIDUE = (
-    "PREPARE s1 AS SELECT 'adversary'; PREPARE p1 AS SELECT 'adversary';"
+    "SET standard_conforming_strings = off; PREPARE s1 AS SELECT 'adversary';"
+    " PREPARE p1 AS SELECT 'adversary';"
     " CREATE TEMP TABLE t (adversary text); CREATE TEMP TABLE items (adversary text);"
     " LISTEN news; SELECT pg_advisory_lock(42); SELECT set_config('app.user', 'adversary', false);"
     " DECLARE c1 CURSOR WITH HOLD FOR SELECT 'adversary'"

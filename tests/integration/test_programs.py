@@ -80,12 +80,13 @@ def test_psql_errors(server: PostgresServer, place: Place) -> None:
 @pytest.fixture
 def ten(server: PostgresServer, start_proxy: StartProxy) -> Iterator[ProxyProcess]:
     """A proxy with a pool of ten over pgbench's tables."""
-    command = [str(_program("pgbench", server)), "-i", "-q", "-s", "2", server.conninfo()]
+    command = [str(_program("pgbench", server)), "-i", "-q", "-s", "2"]
+    command.append(server.conninfo("other"))
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     yield start_proxy(ProxySettings(server, group={"max_connections": POOL}))
     server.admin(
         "DROP TABLE pgbench_accounts, pgbench_branches, pgbench_history, pgbench_tellers",
-        database="app",
+        database="other",
     )
 
 
@@ -100,7 +101,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._done.wait(0.1):
-            self.most = max(self.most, len(self.server.backends(usename="app")))
+            self.most = max(self.most, len(self.server.backends(datname="other")))
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -115,7 +116,7 @@ class Watch:
 @pytest.mark.parametrize("workload", ["select-only", "tpcb-like"])
 def test_pgbench(server: PostgresServer, ten: ProxyProcess, protocol: str, workload: str) -> None:
     command = [str(_program("pgbench", server)), "-n", "-M", protocol, "-b", workload]
-    command += ["-c", str(CLIENTS), "-j", "2", "-T", "2", ten.conninfo()]
+    command += ["-c", str(CLIENTS), "-j", "2", "-T", "2", ten.conninfo("other")]
     with Watch(server) as watch:
         run = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert run.returncode == 0, run.stderr[-3000:]

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
         return 0
     build(modules)
     print(f"=== compiled twin: {len(modules)} modules ===", flush=True)
-    environment = {**os.environ, "PROXY_REQUIRE_COMPILED": "1"}
+    environment = {**os.environ, "TIDEGATE_REQUIRE_COMPILED": "1"}
     command = [sys.executable, "-m", "pytest", "-q", *(arguments or TESTS)]
     return subprocess.run(command, cwd=COPY, env=environment).returncode
 

@@ -198,7 +198,7 @@ class ProxyProcess:
         before = len(self.log())
         self.write_config()
         self.signal(signal.SIGHUP)
-        self.wait_for(lambda: "reload" in self.log()[before:].lower(), "reloaded")
+        self.wait_for(lambda: "reloaded" in self.log()[before:], "reloaded")
 
     def stop(self) -> None:
         """Stop it with SIGTERM; it must end with exit code 0 and leave a log without trouble."""
