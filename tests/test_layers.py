@@ -16,6 +16,7 @@ LAYERS: dict[str, int] = {
     "proxy.errors": 0,
     "proxy.config.model": 0,
     "proxy.metrics.counters": 0,
+    "proxy.metrics.snapshot": 0,
     "proxy.wire": 1,
     "proxy.postgres": 2,
     "proxy.mysql": 2,

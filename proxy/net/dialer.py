@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import ssl
 
     from proxy.config.model import TargetConfig
-    from proxy.session.dialect import Dialect, ServerFacts, ServerPlan, ServerSession
+    from proxy.wire.dialect import Dialect, ServerFacts, ServerPlan, ServerSession
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 10.0

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from proxy.net.conversation import ConversationProtocol
     from proxy.net.gateway import Gateway
     from proxy.pool.pool import Pool
-    from proxy.session.dialect import Login
     from proxy.session.link import ClientLink, ServerLink
+    from proxy.wire.dialect import Login
 
 log = logging.getLogger("tidegate")
 

@@ -14,7 +14,7 @@ from proxy.postgres.pool_state import PoolState
 from proxy.postgres.reply import error_reply
 from proxy.postgres.server_stream import PostgresServerStream
 from proxy.postgres.settings import START_ONLY_PARAMETERS
-from proxy.session.dialect import (
+from proxy.wire.dialect import (
     Arrival,
     Cancel,
     Login,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class PostgresDialect:
-    """Satisfies ``proxy.session.dialect.Dialect``."""
+    """Satisfies ``proxy.wire.dialect.Dialect``."""
 
     tls_protocols: tuple[str, ...] = ("postgresql",)
 
