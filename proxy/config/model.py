@@ -1,32 +1,56 @@
 """The configuration file as frozen dataclasses.
 
 One field here is one key of the file. The field's docstring (the string below it) is the text of
-``docs/configuration.md``; its default is the default; ``setting(...)`` adds the accepted range and
-whether a reload applies it to a running proxy. Names are RDS Proxy's where it has one.
+``docs/configuration.md``; its default is the default; ``setting(...)`` adds the accepted values
+and whether a reload applies a change to a running proxy. Names are RDS Proxy's where it has one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_POSTGRESQL_ONLY: Final = "this version speaks postgresql only"
+_MYSQL_LOGIN: Final = "that is a login of MySQL, and this version speaks postgresql only"
 
 
 def setting(
-    default: Any = ...,
+    default: object = ...,
     *,
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    planned: Mapping[str, str] = MappingProxyType({}),
+    filled: bool = False,
+    secret: bool = False,
     reload: bool = True,
-    default_factory: Any = None,
-) -> Any:
-    """Declare one configuration key: its default, accepted range and whether reload applies it."""
-    metadata = {"minimum": minimum, "maximum": maximum, "choices": choices, "reload": reload}
+    default_factory: Callable[[], object] | None = None,
+) -> Any:  # noqa: ANN401 - it stands for a value of the annotated type
+    """Declare one configuration key: its default, accepted values and whether reload applies it.
+
+    ``planned`` maps values that this version does not have to what to tell who asks for one.
+    ``filled`` refuses an empty string. ``secret`` keeps the value out of every message. For a list
+    of tables ``reload`` says whether entries may come and go; each entry's keys speak for
+    themselves.
+    """
+    metadata = {
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "planned": planned,
+        "filled": filled,
+        "secret": secret,
+        "reload": reload,
+    }
     if default_factory is not None:
-        return field(default_factory=default_factory, metadata=metadata)
+        return field(default_factory=default_factory, metadata=metadata, repr=not secret)
     if default is ...:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +77,7 @@ class ProcessConfig:
 class EndpointConfig:
     """``[[proxy.NAME.endpoint]]``: an address clients connect to."""
 
-    listen: str = setting(reload=False)
+    listen: str = setting(filled=True, reload=False)
     """``host:port``, ``[ipv6]:port`` or ``unix:/path/of/socket``. Private addresses only."""
 
     role: str = setting("read_write", choices=("read_write", "read_only"), reload=False)
@@ -67,16 +91,22 @@ class EndpointConfig:
 class AuthConfig:
     """``[[proxy.NAME.auth]]``: who may log in and with what. The first match wins."""
 
-    user: str = setting()
+    user: str = setting(filled=True)
     """Database user name, or ``*`` for any."""
 
     client_auth: str = setting(
-        "scram-sha-256", choices=("scram-sha-256", "md5", "password", "trust")
+        "scram-sha-256",
+        choices=("scram-sha-256", "md5", "password", "trust"),
+        planned={
+            "iam": "logins with IAM tokens are not in this version",
+            "caching_sha2_password": _MYSQL_LOGIN,
+            "mysql_native_password": _MYSQL_LOGIN,
+        },
     )
     """How clients prove who they are. ``password`` needs TLS; ``trust`` needs a loopback or Unix
     socket client unless ``allow_trust_from_network`` is set."""
 
-    credential: str = setting("")
+    credential: str = setting("", secret=True)
     """Where the user's password is, as ``scheme:rest``: ``static:secret``, ``env:NAME``,
     ``file:/path``, or a scheme that a plug-in registers. Also used to log in to the target. A SCRAM
     verifier (``SCRAM-SHA-256$...``) is accepted too."""
@@ -89,7 +119,7 @@ class AuthConfig:
 class TargetConfig:
     """``[[proxy.NAME.target]]``: one database server."""
 
-    host: str = setting(reload=False)
+    host: str = setting(filled=True, reload=False)
     """Host name, address, or the directory of a Unix socket (starting with ``/``)."""
 
     port: int = setting(5432, minimum=1, maximum=65535, reload=False)
@@ -103,7 +133,7 @@ class TargetConfig:
     tls_ca: str = setting("", reload=False)
     """PEM file of authorities for ``verify-ca`` and ``verify-full``; the system's when empty."""
 
-    connect_timeout_s: float = setting(10.0, minimum=0.1, maximum=300)
+    connect_timeout_s: float = setting(10.0, minimum=0.1, maximum=300, reload=False)
     """Seconds to open and log in a server connection."""
 
 
@@ -142,7 +172,7 @@ class TargetGroupConfig:
     )
     """Accepted for RDS Proxy's sake: settings are carried over here, and never pin."""
 
-    max_prepared_statements: int = setting(200, minimum=1, maximum=100000)
+    max_prepared_statements: int = setting(200, minimum=1, maximum=100000, reload=False)
     """Prepared statements kept on one server connection; the least recently used is closed."""
 
 
@@ -151,19 +181,25 @@ class ProxyConfig:
     """``[proxy.NAME]``: one proxy: endpoints, auth entries, a target group."""
 
     name: str
-    """The table's name in the file; not a key."""
+    """The table's name in the file, of letters, digits, ``_`` and ``-``; not a key."""
 
-    engine: str = setting("postgresql", choices=("postgresql",), reload=False)
+    engine: str = setting(
+        "postgresql",
+        choices=("postgresql",),
+        planned={"mysql": _POSTGRESQL_ONLY, "mariadb": _POSTGRESQL_ONLY},
+        reload=False,
+    )
     """Protocol that clients and targets speak."""
 
     require_tls: bool = setting(False)
     """Turn away TCP clients that do not use TLS."""
 
-    tls_cert: str = setting("")
-    """PEM file with the certificate chain shown to clients; re-read when it changes."""
+    tls_cert: str = setting("", reload=False)
+    """PEM file with the certificate chain shown to clients; re-read when the file changes."""
 
-    tls_key: str = setting("")
-    """PEM file with its private key; re-read when it changes. With neither, TLS is not offered."""
+    tls_key: str = setting("", reload=False)
+    """PEM file with its private key; re-read when the file changes. With neither, TLS is not
+    offered."""
 
     idle_client_timeout_s: float = setting(1800.0, minimum=1, maximum=28800)
     """Seconds without a query after which a client is disconnected."""
@@ -184,16 +220,16 @@ class ProxyConfig:
     debug_logging: bool = setting(False)
     """Log every borrow, return, pin and its reason."""
 
-    endpoint: tuple[EndpointConfig, ...] = setting(default_factory=tuple)
+    endpoint: tuple[EndpointConfig, ...] = setting(default_factory=tuple, reload=False)
     """Endpoints; at least one."""
 
     auth: tuple[AuthConfig, ...] = setting(default_factory=tuple)
     """Auth entries; at least one."""
 
-    target_group: TargetGroupConfig = setting(default_factory=TargetGroupConfig)
+    target_group: TargetGroupConfig = setting(default_factory=TargetGroupConfig)  # noqa: RUF009
     """The pool's settings."""
 
-    target: tuple[TargetConfig, ...] = setting(default_factory=tuple)
+    target: tuple[TargetConfig, ...] = setting(default_factory=tuple, reload=False)
     """Database servers. This version uses exactly one."""
 
 
@@ -201,8 +237,8 @@ class ProxyConfig:
 class Config:
     """The whole file."""
 
-    process: ProcessConfig = field(default_factory=ProcessConfig)
+    process: ProcessConfig = setting(default_factory=ProcessConfig)  # noqa: RUF009
     """Settings of the whole process."""
 
-    proxy: dict[str, ProxyConfig] = field(default_factory=dict)
+    proxy: dict[str, ProxyConfig] = setting(default_factory=dict, reload=False)  # noqa: RUF009
     """Proxies by name; at least one."""

@@ -14,7 +14,7 @@ class Credential:
     """A password, or a stored SCRAM verifier (``SCRAM-SHA-256$...``)."""
 
     expires_at: float | None = None
-    """Monotonic time in seconds after which it must not be used for a new login; ``None``: never."""
+    """Monotonic time in seconds after which no new login may use it; ``None``: never."""
 
     username: str | None = None
     """The user the secret says it belongs to, where the source knows (Secrets Manager)."""
