@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import secrets
 import signal
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -75,7 +76,7 @@ class Application:
                 await self.admin.close()
 
     def _build(self, config: ProxyConfig) -> None:
-        dialect = PostgresDialect()
+        dialect = PostgresDialect(secrets.token_bytes)
         tls = ServerTls(config.tls_cert, config.tls_key) if config.tls_cert else None
         target = config.target[0]
         dialer = Dialer(target, dialect, client_context(target.tls, target.tls_ca))

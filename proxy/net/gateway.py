@@ -26,7 +26,8 @@ from proxy.net.journal import GatewayJournal
 from proxy.net.runtime import spawn
 from proxy.pool.limits import Target
 from proxy.pool.pool import Pool, PoolKey
-from proxy.session.link import ClientLink, ServerLink
+from proxy.session.client_link import ClientLink
+from proxy.session.server_link import ServerLink
 from proxy.wire.dialect import Arrival, Cancel, Dialect, Login, ServerPlan
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import BorrowTimeout, IdleClient, IdleInTransaction
 from proxy.pool.upkeep import expired_waiters, missing, surplus
-from proxy.session.link import FAREWELL_S, RECOVERY_S, ClientLink, ServerLink
+from proxy.session.server_link import FAREWELL_S, RECOVERY_S, ServerLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proxy.config.model import ProxyConfig
     from proxy.pool.limits import Target
     from proxy.pool.pool import Pool
+    from proxy.session.client_link import ClientLink
 
 TICK_S: Final = 0.2
 """Seconds between looks at waiters and server connections."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from proxy.net.conversation import ConversationProtocol
     from proxy.net.gateway import Gateway
     from proxy.pool.pool import Pool
-    from proxy.session.link import ClientLink, ServerLink
+    from proxy.session.client_link import ClientLink
+    from proxy.session.server_link import ServerLink
     from proxy.wire.dialect import Login
 
 log = logging.getLogger("tidegate")

@@ -19,11 +19,16 @@ T = TypeVar("T")
 COMPILED_MODULES: Final = (
     "proxy.metrics.counters",
     "proxy.pool.pool",
+    "proxy.postgres.client_statements",
     "proxy.postgres.client_stream",
     "proxy.postgres.effects",
     "proxy.postgres.pipeline",
+    "proxy.postgres.resting_stream",
+    "proxy.postgres.server_statements",
     "proxy.postgres.server_stream",
-    "proxy.session.link",
+    "proxy.postgres.session",
+    "proxy.session.client_link",
+    "proxy.session.server_link",
     "proxy.wire.stream",
 )
 """Modules of the hot path, compiled by mypyc at build time; the same list is in pyproject.toml."""

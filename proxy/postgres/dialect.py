@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from proxy.postgres import accept as accepting
 from proxy.postgres import login as logging_in
 from proxy.postgres import warmup
-from proxy.postgres.client_stream import SESSION_POOLING, PostgresClientStream
+from proxy.postgres.client_stream import PostgresClientStream
 from proxy.postgres.messages import backend_key_data, cancel_request
 from proxy.postgres.pool_state import PoolState
 from proxy.postgres.reply import error_reply
 from proxy.postgres.server_stream import PostgresServerStream
+from proxy.postgres.session import SESSION_POOLING
 from proxy.postgres.settings import START_ONLY_PARAMETERS
 from proxy.wire.dialect import (
     Arrival,
@@ -24,6 +24,8 @@ from proxy.wire.dialect import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.errors import ProxyError
     from proxy.wire.steps import Conversation
     from proxy.wire.stream import ClientStream, ServerStream
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 class PostgresDialect:
     """Satisfies ``proxy.wire.dialect.Dialect``."""
 
-    tls_protocols: tuple[str, ...] = ("postgresql",)
+    def __init__(self, nonce: Callable[[int], bytes]) -> None:
+        self._nonce = nonce
+        """Makes random bytes: ``secrets.token_bytes``."""
 
     def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
         result = yield from accepting.accept(
@@ -40,7 +44,7 @@ class PostgresDialect:
             tls_required=arrival.tls_required,
             direct_tls=arrival.direct_tls,
             local_peer=arrival.local,
-            nonce=secrets.token_bytes,
+            nonce=self._nonce,
         )
         if isinstance(result, accepting.CancelRequest):
             return Cancel(number=result.process_id, secret=result.secret)
@@ -72,7 +76,7 @@ class PostgresDialect:
             tls_mode=plan.tls_mode,
             unix_socket=plan.unix_socket,
             secret=plan.secret,
-            nonce=secrets.token_bytes,
+            nonce=self._nonce,
         )
         return ServerSession(
             reported=result.parameters,
@@ -110,12 +114,12 @@ class PostgresDialect:
         startup = shared.settings.intern({**shared.baseline.values, **login.settings})
         stream = PostgresClientStream(shared, startup, backend_key_data(number, secret))
         if session_pooling:
-            stream.permanent = SESSION_POOLING
+            stream.session.permanent = SESSION_POOLING
         return stream
 
     def greeting(self, shared: PoolState, stream: ClientStream) -> bytes | None:
         assert isinstance(stream, PostgresClientStream)
-        reported = shared.greeting(stream.startup)
+        reported = shared.greeting(stream.session.startup)
         return None if reported is None else stream.greet(reported)
 
     def server_stream(

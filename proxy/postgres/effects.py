@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from proxy.postgres.tokens import Token, statements
+
 TEMPORARY_TABLE: Final = 1
 ADVISORY_LOCK: Final = 2
 CURSOR_WITH_HOLD: Final = 4
@@ -113,82 +115,9 @@ def inspect(sql: bytes) -> Effects | None:
     return effects
 
 
-_TOKEN: Final = re.compile(
-    rb"""
-      (?P<space> \s+ | --[^\r\n]* )
-    | (?P<string> [bBxXnN]?'(?:[^']|'')*(?:'|\Z) | [eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)
-                | [uU]&'(?:[^']|'')*(?:'|\Z)
-                | \$(?P<tag>[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$.*?(?:\$(?(tag)(?P=tag))\$|\Z) )
-    | (?P<name> [uU]&"(?:[^"]|"")*(?:"|\Z) | "(?:[^"]|"")*(?:"|\Z)
-              | [A-Za-z_\x80-\xff][\w$\x80-\xff]* )
-    | (?P<other> .)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-
-class Token:
-    """A word, quoted name, string or single character of SQL, with its place in the text."""
-
-    __slots__ = ("end", "kind", "start", "text")
-
-    def __init__(self, kind: str, text: bytes, start: int, end: int) -> None:
-        self.kind = kind
-        self.text = text
-        self.start = start
-        self.end = end
-
-
-def _skip_comment(sql: bytes, start: int) -> int:
-    """Return where the (nesting) block comment that starts here ends."""
-    depth = 0
-    position = start
-    while position < len(sql):
-        two = sql[position : position + 2]
-        if two == b"/*":
-            depth += 1
-            position += 2
-        elif two == b"*/":
-            depth -= 1
-            position += 2
-            if depth == 0:
-                return position
-        else:
-            position += 1
-    return position
-
-
-def _statements(sql: bytes) -> list[list[Token]]:
-    """Split a text into statements of tokens, without comments and white space.
-
-    Lexical rules: docs, "Lexical Structure". ``standard_conforming_strings`` is taken to be on; a
-    session that turns it off is pinned (see ``_set``).
-    """
-    statements: list[list[Token]] = [[]]
-    position = 0
-    while position < len(sql):
-        if sql.startswith(b"/*", position):
-            position = _skip_comment(sql, position)
-            continue
-        match = _TOKEN.match(sql, position)
-        assert match is not None
-        kind = match.lastgroup if match.lastgroup != "tag" else "string"
-        position = match.end()
-        if kind == "space":
-            continue
-        text = match.group()
-        if text == b";":
-            statements.append([])
-            continue
-        if kind == "name" and not text.endswith(b'"'):
-            text = text.lower()
-        statements[-1].append(Token(kind or "other", text, match.start(), match.end()))
-    return [tokens for tokens in statements if tokens]
-
-
 def _analyse(sql: bytes) -> Effects | None:
     effects = Effects()
-    for tokens in _statements(sql):
+    for tokens in statements(sql):
         word = tokens[0].text
         rule = _RULES.get(word)
         if rule is not None:

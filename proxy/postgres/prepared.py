@@ -85,3 +85,14 @@ def result_shape(row_description: bytes) -> bytes:
         shape += row_description[end + 6 : end + 16]
         position = end + 18
     return bytes(shape)
+
+
+def parse_message(name: bytes, definition: bytes) -> bytes:
+    """Encode Parse."""
+    length = len(name) + 5 + len(definition)
+    return b"P" + length.to_bytes(4, "big") + name + b"\0" + definition
+
+
+def describe_message(name: bytes) -> bytes:
+    """Encode Describe of a statement."""
+    return b"D" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0"

@@ -27,9 +27,9 @@ def rename_in_error(
         payload = _STALE_ERROR.replace(b"L%d\0", b"")
     else:
         names = {
-            server.statements[statement]: name
-            for name, statement in (client.statements or {}).items()
-            if statement in server.statements
+            server.statements.names[statement]: name
+            for name, statement in client.statements.named.items()
+            if statement in server.statements.names
         }
         payload = _SERVER_NAME.sub(lambda match: names.get(match[0], match[0]), payload)
     return message[:1] + (len(payload) + 4).to_bytes(4, "big") + payload
@@ -44,8 +44,8 @@ def rename_in_text(
     """Put server-side names into a text where SQL names statements of the extended protocol."""
     for start, end in reversed(places):
         name = identifier(sql[start:end])
-        statement = (client.statements or {}).get(name)
-        server_name = server.statements.get(statement) if statement is not None else None
+        statement = client.statements.named.get(name)
+        server_name = server.statements.names.get(statement) if statement is not None else None
         if server_name is not None:
             sql = sql[:start] + server_name + sql[end:]
     return sql

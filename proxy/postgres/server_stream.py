@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.postgres import pipeline as pl
+from proxy.postgres import recovery
 from proxy.postgres.constants import (
     BIND_COMPLETE,
     CLOSE_COMPLETE,
@@ -35,8 +36,9 @@ from proxy.postgres.constants import (
     ROW_DESCRIPTION,
 )
 from proxy.postgres.pipeline import Pipeline, Question, Reply
-from proxy.postgres.prepared import SERVER_NAME_PREFIX, Preparation, Statement, result_shape
+from proxy.postgres.prepared import SERVER_NAME_PREFIX, Preparation, result_shape
 from proxy.postgres.rename import rename_in_error
+from proxy.postgres.server_statements import ServerStatements
 from proxy.wire.stream import ServerStream
 
 if TYPE_CHECKING:
@@ -49,12 +51,7 @@ if TYPE_CHECKING:
 PASS: Final = 0
 SWALLOW: Final = 1
 
-_ROLLBACK: Final = b"Q\x00\x00\x00\x0dROLLBACK\x00"
-_DISCARD: Final = b"Q\x00\x00\x00\x10DISCARD ALL\x00"
-_EMPTY: Final = b"Q\x00\x00\x00\x05\x00"
 _TERMINATE: Final = b"X\x00\x00\x00\x04"
-_SYNC: Final = b"S\x00\x00\x00\x04"
-_COPY_FAIL: Final = b"f\x00\x00\x00\x10client gone\x00"
 
 
 class PostgresServerStream(ServerStream):
@@ -75,14 +72,10 @@ class PostgresServerStream(ServerStream):
         self.partial = b""
         self.remain: i64 = 0
         self.remain_verdict: int = PASS
-        self.statements: dict[Statement, bytes] = {}
-        """Prepared here, least recently used first, with their names here."""
-        self.obsolete: list[bytes] = []
-        """Names here of statements to close when something is sent next."""
-        self.statement_count: i64 = 0
+        self.statements = ServerStatements(shared.max_prepared_statements)
         self.unnamed: object = None
         """What the unnamed statement was last parsed from."""
-        self.last_client: object = None
+        self.last_session: object = None
         """Session that used the connection last."""
         self.dirty = False
         """Holds state that only DISCARD ALL removes."""
@@ -266,18 +259,17 @@ class PostgresServerStream(ServerStream):
         if data[pos + 5] == 0x44 and (data[pos + 6] == 0x49 or data[pos + 7] == 0x41):
             self.note_discard(data[pos + 5 : end - 1])
         client = self.client
-        if client is not None and client.changes is not None:
-            client.note_tag(data[pos + 5 : end - 1])
+        if client is not None and client.session.changes is not None:
+            client.session.note_tag(data[pos + 5 : end - 1], self)
         return PASS if owed < pl.OWN else SWALLOW
 
     def note_discard(self, tag: bytes) -> None:
         """DISCARD ALL and DEALLOCATE ALL drop what the extended protocol prepared, too."""
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self.statements.clear()
-            self.obsolete.clear()
             self.unnamed = None
             if self.client is not None and self.pipeline.kind() < pl.OWN:
-                self.client.forget_statements()
+                self.client.statements.forget_all()
 
     def described(self, owed: int, kind: int, data: bytes, pos: i64, end: i64) -> int:
         if owed == pl.OWN_DESCRIBE:
@@ -347,10 +339,10 @@ class PostgresServerStream(ServerStream):
             preparation = reply.preparation
             if preparation is None or reply.kind == pl.OWN_DESCRIBE:
                 continue
-            self.statements.pop(preparation.statement, None)
+            self.statements.forget(preparation.statement)
             client = self.client
             if client is not None and reply.kind == pl.PARSE:
-                client.forget_statement(preparation.client_name, preparation.statement)
+                client.statements.forget(preparation.client_name, preparation.statement)
         self.resume = True
 
     def parameter_status(self, owed: int, payload: bytes, message: bytes) -> int:
@@ -360,14 +352,14 @@ class PostgresServerStream(ServerStream):
         reported = dict(self.reported)
         reported[key] = value
         self.reported = self.shared.intern_reported(reported)
-        client = self.client
-        if client is None or client.reported is None:
+        session = self.client.session if self.client is not None else None
+        if session is None or session.reported is None:
             return SWALLOW
-        if owed >= pl.OWN and client.reported.get(key) == value:
+        if owed >= pl.OWN and session.reported.get(key) == value:
             return SWALLOW
-        seen = dict(client.reported)
+        seen = dict(session.reported)
         seen[key] = value
-        client.reported = self.shared.intern_reported(seen)
+        session.reported = self.shared.intern_reported(seen)
         return PASS
 
     # Prepared statements.
@@ -380,56 +372,14 @@ class PostgresServerStream(ServerStream):
             statement.description = description
             known = self.shared.statements.intern(statement)
             if known is not statement:
-                self.adopt(known, statement)
+                self.statements.adopt(known, statement)
                 if client is not None:
-                    client.replace_statement(preparation.client_name, statement, known)
-            return
-        if statement.description != description:
-            name = self.statements.pop(statement, None)
-            if name is not None:
-                self.obsolete.append(name)
+                    client.statements.replace(preparation.client_name, statement, known)
+        elif statement.description != description:
+            self.statements.drop(statement)
             if client is not None:
-                client.stale = statement
+                client.statements.stale = statement
         self.resume = True
-
-    def adopt(self, known: Statement, fresh: Statement) -> None:
-        """Use the fresh copy on this connection for the statement it turned out to be."""
-        name = self.statements.pop(fresh, None)
-        if name is None:
-            return
-        older = self.statements.pop(known, None)
-        if older is not None:
-            self.obsolete.append(older)
-        self.statements[known] = name
-
-    def new_name(self) -> bytes:
-        """A statement name not used on this connection before."""
-        self.statement_count += 1
-        return SERVER_NAME_PREFIX + str(self.statement_count).encode()
-
-    def register(self, statement: Statement, name: bytes) -> None:
-        """Note a statement prepared here, and which ones must go for it."""
-        self.statements[statement] = name
-        while len(self.statements) > self.shared.max_prepared_statements:
-            oldest = next(iter(self.statements))
-            self.obsolete.append(self.statements.pop(oldest))
-
-    def name_of(self, statement: Statement) -> bytes | None:
-        """Name here of a statement, which becomes the most recently used one."""
-        name = self.statements.get(statement)
-        if name is not None and len(self.statements) * 2 > self.shared.max_prepared_statements:
-            del self.statements[statement]
-            self.statements[statement] = name
-        return name
-
-    def close_obsolete(self) -> bytes:
-        """Close messages for names no longer wanted, to go ahead of whatever is sent next."""
-        messages: list[bytes] = []
-        for name in self.obsolete:
-            messages.append(b"C" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0")
-            self.pipeline.push(pl.OWN_CLOSE_REPLY)
-        self.obsolete = []
-        return b"".join(messages)
 
     # Our own questions, and bringing an abandoned connection back.
 
@@ -450,27 +400,10 @@ class PostgresServerStream(ServerStream):
             self.spoilt = True
 
     def probe(self) -> bytes:
-        self.pipeline.push(Reply(pl.OWN_QUERY, None, Question(pl.PROBE)))
-        return _EMPTY
+        return recovery.probe(self)
 
     def unstick(self) -> bytes:
-        message = b""
-        if self.pipeline.copying:
-            self.pipeline.push(pl.COPY_END_REPLY)
-            message = _COPY_FAIL
-        if self.unsynced or self.pipeline.skipping:
-            self.unsynced = False
-            self.pipeline.push(pl.OWN_SYNC_REPLY)
-            message += _SYNC
-        return message
+        return recovery.unstick(self)
 
     def recover(self) -> bytes:
-        if self.status != IDLE:
-            self.pipeline.push(Reply(pl.OWN_QUERY, None, Question(pl.CLEAN)))
-            return _ROLLBACK
-        if self.dirty:
-            self.dirty = False
-            self.settings = self.shared.settings.none
-            self.pipeline.push(Reply(pl.OWN_QUERY, None, Question(pl.CLEAN)))
-            return _DISCARD
-        return b""
+        return recovery.recover(self)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.session.link import ClientLink, ServerLink
+    from proxy.session.client_link import ClientLink
+    from proxy.session.server_link import ServerLink
 
 
 class Journal:

@@ -87,9 +87,6 @@ class ServerFacts:
 class Dialect(Protocol):
     """One engine. All conversations are sans-I/O."""
 
-    tls_protocols: tuple[str, ...]
-    """ALPN names offered on TLS."""
-
     def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
         """Be the server of a client that logs in; ``Fetch`` asks for its ``client_secret``."""
         ...

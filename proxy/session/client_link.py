@@ -1,4 +1,4 @@
-"""A client connection, a server connection, and the time they spend together.
+"""A client connection, and the time it spends together with server connections.
 
 ``ClientLink`` and ``ServerLink`` have the methods of an ``asyncio.Protocol``, so the event loop
 calls them directly, but they know nothing of asyncio: a transport is whatever has ``write``,
@@ -14,35 +14,19 @@ the pool, *recovering* (its client vanished: cancel, roll back, clean), *closing
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, cast
 
-from proxy.errors import BorrowTimeout, ProxyError, ServerLost, ShuttingDown
-from proxy.pool.pool import Connection, Pool, Waiter
-from proxy.wire.stream import NEED_BYTES, NEED_SERVER, ClientStream, ServerStream
+from proxy.errors import BorrowTimeout, ProxyError, ShuttingDown
+from proxy.pool.pool import Connection, Waiter
+from proxy.wire.stream import NEED_BYTES, NEED_SERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.metrics.counters import EndpointCounters
+    from proxy.pool.pool import Pool
     from proxy.session.journal import Journal
-
-RECOVERY_S: Final = 10.0
-"""Seconds an abandoned server connection gets to become clean before it is closed."""
-POLL_AFTER_S: Final = 0.001
-"""Seconds of rest after which a connection is looked at before it is lent: in a busy pool never."""
-FAREWELL_S: Final = 5.0
-"""Seconds a server gets to end its process after we said goodbye."""
-
-
-class Transport(Protocol):
-    """What the links use of an asyncio transport."""
-
-    def write(self, data: bytes) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-    def is_closing(self) -> bool: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
+    from proxy.session.server_link import ServerLink
+    from proxy.session.transport import Transport
+    from proxy.wire.stream import ClientStream
 
 
 class ClientLink(Waiter):
@@ -174,15 +158,13 @@ class ClientLink(Waiter):
             self.pause_client()
             pool.park(self, now)
         else:
-            assert isinstance(server, ServerLink)
             counters.borrow_latency.observe(0.0)
-            self.attach(server, now)
+            self.attach(cast("ServerLink", server), now)
 
     def lend(self, connection: Connection, now: float) -> None:
-        assert isinstance(connection, ServerLink)
         self.parked = False
         self.pool.counters.borrow_latency.observe(now - self.waiting_since)
-        self.attach(connection, now)
+        self.attach(cast("ServerLink", connection), now)
 
     def attach(self, server: ServerLink, now: float) -> None:
         """Join the server connection and send it what the client has sent so far."""
@@ -395,206 +377,3 @@ class ClientLink(Waiter):
             self.server = None
             server.abandoned(monotonic(), in_message)
         self.journal.client_closed(self, reason)
-
-
-class ServerLink(Connection):
-    """A server connection after it has logged in."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        stream: ServerStream,
-        pool: Pool,
-        journal: Journal,
-        now: float,
-        lifetime_s: float,
-    ) -> None:
-        super().__init__(pool, now, lifetime_s)
-        self.transport = transport
-        self.stream = stream
-        self.journal = journal
-        self.client: ClientLink | None = None
-        self.number = 0
-        """Process id the server gave, for logs."""
-        self.cancel_request = b""
-        """What to send on another connection to cancel what this one runs."""
-        self.tls = False
-        self.poll: Callable[[int], list[tuple[int, int]]] | None = None
-        """``poll`` of a ``select.poll`` object with the connection's socket, if there is one."""
-        self.lent_at = now
-        self.write_blocked = False
-        self.cancelling = 0
-        """Cancel requests on their way: the connection stays with its client until they are in."""
-        self.recovering_since = 0.0
-        self.closing_since = 0.0
-        self.recovery_cancelled = False
-        self.attempts = 0
-
-    # Called by the event loop.
-
-    def connection_made(self, transport: Transport) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        stream = self.stream
-        stream.receive(data)
-        client = self.client
-        if client is None:
-            self.unattended()
-            return
-        if stream.to_client:
-            client.transport.write(stream.to_client)
-        if stream.error or stream.farewell:
-            self.lose(stream.error)
-            return
-        if stream.completed:
-            client.replied(self)
-        else:
-            client.progress_at = monotonic()
-        if stream.resume:
-            client.resume_stream(self)
-        if self.client is client and stream.is_quiet():
-            if stream.is_idle():
-                client.server_idle(self)
-            else:
-                client.server_quiet(self)
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, error: BaseException | None) -> None:
-        if self.closing_since == 0.0:
-            self.lose("")
-        self.journal.server_gone(self)
-        self.pool.closed(monotonic())
-
-    def pause_writing(self) -> None:
-        self.write_blocked = True
-        if self.client is not None:
-            self.client.pause_client()
-
-    def resume_writing(self) -> None:
-        self.write_blocked = False
-        client = self.client
-        if client is not None and not client.stream.waiting:
-            client.resume_client()
-
-    # In the pool.
-
-    def usable(self, now: float) -> bool:
-        if self.transport.is_closing():
-            return False
-        # An idle server only ever speaks to say goodbye. Asked of the kernel, because the event
-        # loop may not have got round to it, and a query sent now would be lost with its client.
-        if self.poll is None or now - self.idle_since < POLL_AFTER_S:
-            return True
-        return not self.poll(0)
-
-    def retire(self, reason: str) -> None:
-        if self.closing_since:
-            return
-        self.pool.retired()
-        self.closing_since = monotonic()
-        self.journal.server_closed(self, reason)
-        if not self.transport.is_closing():
-            self.transport.write(self.stream.goodbye())
-
-    def returned(self, now: float) -> None:
-        """The client is done with the connection: back to the pool, if it can serve another."""
-        self.client = None
-        if self.stream.reusable():
-            self.pool.give(self, now)
-        else:
-            self.retire("not reusable")
-
-    def unattended(self) -> None:
-        """Bytes from a server that serves no client."""
-        if self.closing_since:
-            return
-        if self.stream.error or self.stream.farewell:
-            self.lose(self.stream.error)
-        elif self.recovering_since:
-            self.recover()
-
-    def lose(self, error: str) -> None:
-        """The server closed the connection, or broke the protocol: its client alone is told."""
-        if self.closing_since:
-            return
-        client = self.client
-        self.client = None
-        self.pool.remove_idle(self)
-        self.pool.retired()
-        self.closing_since = monotonic()
-        self.journal.server_closed(self, error or "closed by the server")
-        if client is not None:
-            client.stream.detach()
-            client.server = None
-            if self.stream.farewell:
-                client.close("server closed the connection")
-            elif error:
-                client.fail(ServerLost("server sent an invalid message", detail=error), "server")
-            else:
-                lost = ServerLost("server closed the connection unexpectedly")
-                client.fail(lost, "server closed the connection")
-        self.transport.close()
-
-    # After a client has vanished.
-
-    def abandoned(self, now: float, in_message: bool) -> None:
-        """The client is gone: bring the connection back to a clean state, or close it."""
-        self.client = None
-        if self.closing_since:
-            return
-        if in_message or not self.stream.reusable():
-            self.kill("client left in the middle of a message")
-            return
-        if self.stream.is_idle() and not self.cancelling and not self.stream.needs_cleaning():
-            self.pool.give(self, now)
-            return
-        self.recovering_since = now
-        self.recovery_cancelled = False
-        self.attempts = 0
-        self.transport.resume_reading()
-        message = self.stream.unstick()
-        if message:
-            self.transport.write(message)
-        self.recover()
-
-    def recover(self) -> None:
-        """Take the next step towards a clean state; called whenever the server has spoken."""
-        stream = self.stream
-        if not stream.is_quiet():
-            if not self.recovery_cancelled:
-                self.recovery_cancelled = True
-                self.journal.cancel(self)
-            return
-        if self.cancelling:
-            return
-        self.attempts += 1
-        message = stream.recover() if self.attempts < 5 else b""
-        if message:
-            self.transport.write(message)
-            return
-        self.recovering_since = 0.0
-        if stream.is_idle() and stream.reusable():
-            self.pool.give(self, monotonic())
-        else:
-            self.retire("not clean after its client left")
-
-    def cancel_done(self) -> None:
-        """A cancel request has been delivered: flush it out before anything else runs here."""
-        self.cancelling -= 1
-        if self.cancelling or self.closing_since:
-            return
-        if self.stream.is_quiet():
-            self.transport.write(self.stream.probe())
-
-    def kill(self, reason: str) -> None:
-        """Close at once: the connection cannot be brought back to a known state."""
-        if self.closing_since:
-            return
-        self.recovering_since = 0.0
-        self.pool.retired()
-        self.closing_since = monotonic()
-        self.journal.server_closed(self, reason)
-        self.transport.abort()

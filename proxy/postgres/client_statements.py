@@ -1,0 +1,128 @@
+"""The prepared statements of one client session, under the names the client gave them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.postgres import pipeline as pl
+from proxy.postgres.constants import IN_FAILED_TRANSACTION
+from proxy.postgres.pipeline import Reply
+from proxy.postgres.prepared import (
+    STALE_NAME,
+    Preparation,
+    Statement,
+    describe_message,
+    parse_message,
+)
+from proxy.postgres.rename import identifier
+
+if TYPE_CHECKING:
+    from proxy.postgres.effects import Effects
+    from proxy.postgres.server_stream import PostgresServerStream
+
+_FLUSH: Final = b"H\x00\x00\x00\x04"
+_CLOSE_UNNAMED: Final = b"C\x00\x00\x00\x06S\x00"
+
+
+class ClientStatements:
+    """Named statements, the unnamed one, and how they come to be on a server connection."""
+
+    def __init__(self) -> None:
+        self.named: dict[bytes, Statement] = {}
+        self.unnamed: Statement | None = None
+        self.unseen: set[bytes] = set()
+        """Names of statements that were accepted without a server (``answer_alone``)."""
+        self.stale: Statement | None = None
+        """Statement that turned out to return something else than what the client was told."""
+
+    def forget_all(self) -> None:
+        """DISCARD ALL or DEALLOCATE ALL: there are none any more."""
+        self.named.clear()
+        self.unseen.clear()
+        self.unnamed = None
+
+    def forget(self, name: bytes, statement: Statement) -> None:
+        """The server has refused to prepare a statement."""
+        if self.named.get(name) is statement:
+            del self.named[name]
+
+    def replace(self, name: bytes, old: Statement, new: Statement) -> None:
+        """A statement turned out to be one that is known already."""
+        if self.named.get(name) is old:
+            self.named[name] = new
+
+    def parse(self, server: PostgresServerStream, name: bytes, statement: Statement) -> bytes:
+        """Parse a named statement under a name of ours, and have it described for us."""
+        prefix = b""
+        existing = self.named.get(name)
+        if existing is not None:
+            known = server.statements.name_of(existing)
+            if known is None:
+                prefix, known = self._prepare(server, existing)
+            server.pipeline.push(pl.PARSE_REPLY)
+            return prefix + parse_message(known, statement.definition)
+        server_name = server.statements.new_name()
+        if server.status == IN_FAILED_TRANSACTION and server.pipeline.is_empty():
+            server.pipeline.push(pl.PARSE_REPLY)
+            return parse_message(server_name, statement.definition)
+        preparation = Preparation(statement, name, server_name)
+        if not server.pipeline.skipping:
+            self.named[name] = statement
+            server.statements.register(statement, server_name)
+        server.pipeline.push(Reply(pl.PARSE, preparation))
+        server.pipeline.push(Reply(pl.OWN_DESCRIBE, preparation))
+        return parse_message(server_name, statement.definition) + describe_message(server_name)
+
+    def name_on(
+        self, server: PostgresServerStream, statement: Statement, client_name: bytes
+    ) -> bytes | None:
+        """Name of a statement on this connection; ``None`` if it must be prepared there first."""
+        if self.stale is statement:
+            self.stale = None
+            if client_name not in self.unseen:
+                return STALE_NAME
+            # The client has not been told what this statement returns: the new one is as good.
+            statement = Statement(statement.definition, statement.effects)
+            self.named[client_name] = statement
+        return server.statements.name_of(statement)
+
+    def prepare(self, server: PostgresServerStream, client_name: bytes) -> bytes:
+        """Messages that prepare a statement on this connection and get the server to answer."""
+        return self._prepare(server, self.named[client_name])[0] + _FLUSH
+
+    def _prepare(self, server: PostgresServerStream, statement: Statement) -> tuple[bytes, bytes]:
+        """Prepare a known statement on this server connection; return messages and its name."""
+        server_name = server.statements.new_name()
+        preparation = Preparation(statement, b"", server_name)
+        if not server.pipeline.skipping:
+            server.statements.register(statement, server_name)
+        server.pipeline.push(Reply(pl.OWN_PARSE, preparation))
+        server.pipeline.push(Reply(pl.OWN_DESCRIBE, preparation))
+        messages = parse_message(server_name, statement.definition)
+        return messages + describe_message(server_name), server_name
+
+    def prepare_for_sql(self, sql: bytes, effects: Effects, server: PostgresServerStream) -> bytes:
+        """Prepare here what a text names in SQL: DEALLOCATE or EXECUTE of our statements."""
+        messages = b""
+        for start, end in effects.statement_names:
+            statement = self.named.get(identifier(sql[start:end]))
+            if statement is not None and server.statements.name_of(statement) is None:
+                messages += self._prepare(server, statement)[0]
+        return messages
+
+    def use_unnamed(self, server: PostgresServerStream) -> bytes:
+        """Have the client's unnamed statement be the server's, never another client's."""
+        if server.pipeline.skipping or server.unnamed is self:
+            return b""
+        statement = self.unnamed
+        if statement is None:
+            if server.unnamed is None:
+                return b""
+            server.unnamed = None
+            server.pipeline.push(pl.OWN_CLOSE_REPLY)
+            return _CLOSE_UNNAMED
+        if server.unnamed is statement:
+            return b""
+        server.unnamed = statement
+        server.pipeline.push(pl.OWN_PARSE_REPLY)
+        return parse_message(b"", statement.definition)
