@@ -46,6 +46,17 @@ class ClientStatements:
         if self.named.get(name) is statement:
             del self.named[name]
 
+    def close(self, name: bytes) -> Reply:
+        """Close a statement; it comes back if the server discards the message."""
+        statement = self.named.pop(name, None)
+        if statement is None:
+            return pl.CLOSE_REPLY
+        return Reply(pl.CLOSE, Preparation(statement, name, b""))
+
+    def restore(self, name: bytes, statement: Statement) -> None:
+        """The server has discarded a Close."""
+        self.named.setdefault(name, statement)
+
     def replace(self, name: bytes, old: Statement, new: Statement) -> None:
         """A statement turned out to be one that is known already."""
         if self.named.get(name) is old:

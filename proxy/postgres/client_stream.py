@@ -355,9 +355,9 @@ class PostgresClientStream(RestingStream):
             if not name:
                 self.statements.unnamed = None
                 server.unnamed = None
+                server.pipeline.push(pl.CLOSE_REPLY)
             elif not server.pipeline.skipping:
-                self.statements.named.pop(name, None)
-            server.pipeline.push(pl.CLOSE_REPLY)
+                server.pipeline.push(self.statements.close(name))
             return None
         if not name:
             prefix = self.use_unnamed(server)
@@ -383,10 +383,10 @@ class PostgresClientStream(RestingStream):
         if self.remain > 0:
             return b""
         message = b""
-        if server.statements.obsolete:
-            message = server.statements.close_obsolete(server.pipeline)
         if server.settings is not self.session.settings:
-            message += self.session.replay(server)
+            message = self.session.replay(server)
+        if server.statements.obsolete:
+            message += server.statements.close_obsolete(server.pipeline)
         return message
 
     def note(self, effects: Effects, server: PostgresServerStream) -> bytes:

@@ -153,10 +153,14 @@ class Pipeline:
             self.head = 0
         return reply
 
-    def copy_in(self) -> None:
-        """Note CopyInResponse: Syncs before the copy's end are ignored by the server."""
+    def copy_in(self) -> bool:
+        """Note CopyInResponse: Syncs before the copy's end are ignored by the server.
+
+        Returns whether a Sync that counts has been sent.
+        """
         kept: list[Reply] = self.replies[self.head : self.head + 1]
         ended = False
+        synced = False
         for reply in self.replies[self.head + 1 :]:
             if reply.kind == SYNC and not ended:
                 self.owed -= 1
@@ -164,10 +168,13 @@ class Pipeline:
                 continue
             if reply.kind == COPY_END:
                 ended = True
+            elif reply.kind == SYNC:
+                synced = True
             kept.append(reply)
         self.replies = kept
         self.head = 0
         self.copying = not ended
+        return synced
 
     def copied(self) -> None:
         """Note that a COPY IN command completed, so that ignored Syncs are accounted for."""

@@ -288,7 +288,7 @@ class PostgresServerStream(ServerStream):
         if kind == ERROR_RESPONSE:
             return self.error_response(owed, data, pos, end)
         if kind == PARAMETER_STATUS:
-            return self.parameter_status(owed, data[pos + 5 : end], data[pos:end])
+            return self.parameter_status(owed, data[pos + 5 : end])
         if kind == PARAMETER_DESCRIPTION:
             if owed == pl.OWN_DESCRIBE:
                 preparation = self.pipeline.replies[self.pipeline.head].preparation
@@ -297,9 +297,9 @@ class PostgresServerStream(ServerStream):
                 return SWALLOW
             return PASS if owed < pl.OWN else SWALLOW
         if kind == COPY_IN_RESPONSE:
+            synced = self.pipeline.copy_in()
             if owed == pl.EXECUTE:
-                self.unsynced = True
-            self.pipeline.copy_in()
+                self.unsynced = not synced
             return PASS if owed < pl.OWN else SWALLOW
         if kind == DATA_ROW and owed == pl.OWN_QUERY:
             question = self.pipeline.replies[self.pipeline.head].question
@@ -339,28 +339,27 @@ class PostgresServerStream(ServerStream):
             preparation = reply.preparation
             if preparation is None or reply.kind == pl.OWN_DESCRIBE:
                 continue
-            self.statements.forget(preparation.statement)
             client = self.client
+            if reply.kind == pl.CLOSE:
+                if client is not None:
+                    client.statements.restore(preparation.client_name, preparation.statement)
+                continue
+            self.statements.forget(preparation.statement)
             if client is not None and reply.kind == pl.PARSE:
                 client.statements.forget(preparation.client_name, preparation.statement)
         self.resume = True
 
-    def parameter_status(self, owed: int, payload: bytes, message: bytes) -> int:
+    def parameter_status(self, owed: int, payload: bytes) -> int:
         name, _, rest = payload.partition(b"\0")
         key = name.decode("utf-8", "surrogateescape")
         value = rest[:-1].decode("utf-8", "surrogateescape")
         reported = dict(self.reported)
         reported[key] = value
         self.reported = self.shared.intern_reported(reported)
-        session = self.client.session if self.client is not None else None
-        if session is None or session.reported is None:
+        if self.client is None:
             return SWALLOW
-        if owed >= pl.OWN and session.reported.get(key) == value:
-            return SWALLOW
-        seen = dict(session.reported)
-        seen[key] = value
-        session.reported = self.shared.intern_reported(seen)
-        return PASS
+        self.substitute = self.client.session.reported_by_server(key, value, ours=owed >= pl.OWN)
+        return SWALLOW
 
     # Prepared statements.
 

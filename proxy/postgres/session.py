@@ -99,6 +99,29 @@ class Session:
             self.changes.note(self.execute_effects, self.pins, self.settings)
         return self.guard_sequences(effects, server)
 
+    def reported_by_server(self, name: str, value: str, *, ours: bool) -> bytes:
+        """Take a ParameterStatus; return what the client is told, ``b""`` for nothing.
+
+        ``ours``: it answers a question of ours, so what the client knows already is not news. A
+        setting that a statement changed without naming it, in a function perhaps, is noted here. A
+        setting put back to the session's default is put back to what the session started with.
+        """
+        if self.reported is None:
+            return b""
+        key = name.lower()
+        if not ours:
+            if self.changes is None:
+                self.changes = Changes()
+            self.changes.settings.add(key)
+            greeting = self.shared.greeting(self.startup)
+            if key in self.changes.reset and key in self.startup.values and greeting is not None:
+                value = greeting.get(name, value)
+                ours = True
+        if ours and self.reported.get(name) == value:
+            return b""
+        self.reported = self.shared.intern_reported({**self.reported, name: value})
+        return parameter_status(name, value)
+
     def guard_sequences(self, effects: Effects, server: PostgresServerStream) -> bytes:
         """Make currval and lastval fail rather than answer with another session's number.
 
