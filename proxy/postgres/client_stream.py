@@ -232,6 +232,9 @@ class PostgresClientStream(RestingStream):
     def query(
         self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
     ) -> bytes | None:
+        if server.unsynced:
+            # PostgreSQL 18 then fails the next Bind, whosever it is, with "unexpected state STARTED".
+            server.spoilt = True
         server.unsynced = False
         server.unnamed = None
         self.statements.unnamed = None

@@ -8,6 +8,7 @@ byte: error fields with file and line, row descriptions, parameter statuses and 
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -206,6 +207,9 @@ class _Normaliser:
             return message.code, repr([self._number(oid) for oid in oids]).encode()
         if message.code == "A":
             return message.code, message.payload[4:]
+        if message.code == "E" and b"\0RRevalidateCachedQuery\0" in message.payload:
+            # The proxy says this in the server's stead, and cannot know the server's source lines.
+            return message.code, re.sub(rb"\0L\d+\0", b"\0", message.payload)
         return message.code, message.payload
 
     def _row_description(self, payload: bytes) -> bytes:

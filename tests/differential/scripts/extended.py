@@ -218,8 +218,9 @@ EXTENDED = (
     script(
         "query in the middle of an extended batch",
         to("Z", parse("SELECT 1", "s1") + query("SELECT 2"), count=1),
+        # Nothing after this: PostgreSQL itself is left in a state in which the next Bind fails
+        # ("StartTransactionCommand: unexpected state STARTED"). The pool closes the connection.
         to("Z", run("SELECT 3") + query("SELECT 4") + SYNC, count=2),
-        named("s1") + SYNC,
     ),
     script(
         "cached plan must not change result type",
