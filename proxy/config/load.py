@@ -165,7 +165,7 @@ def span(key: Key) -> str:
     if key.minimum is not None and key.maximum is not None:
         return f"from {key.minimum:.15g} to {key.maximum:.15g}"
     if key.minimum is not None:
-        return f"{key.minimum:.15g} or more (and finite)"
+        return f"{key.minimum:.15g} or more"
     if key.maximum is not None:
         return f"{key.maximum:.15g} or less"
     return f"from {-MAX_NUMBER:.15g} to {MAX_NUMBER:.15g}"

@@ -167,9 +167,7 @@ class TargetGroupConfig:
     init_query: str = setting("")
     """SQL run on each new server connection, such as ``SET x = 1; SET y = 2``."""
 
-    session_pinning_filters: tuple[str, ...] = setting(
-        (), choices=("EXCLUDE_VARIABLE_SETS",), reload=False
-    )
+    session_pinning_filters: tuple[str, ...] = setting((), choices=("EXCLUDE_VARIABLE_SETS",))
     """Accepted for RDS Proxy's sake: settings are carried over here, and never pin."""
 
     max_prepared_statements: int = setting(200, minimum=1, maximum=100000, reload=False)
@@ -178,7 +176,7 @@ class TargetGroupConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyConfig:
-    """``[proxy.NAME]``: one proxy: endpoints, auth entries, a target group."""
+    """``[proxy.NAME]``: one proxy; its endpoints, auth entries, pool and target are below."""
 
     name: str
     """The table's name in the file, of letters, digits, ``_`` and ``-``; not a key."""
