@@ -33,6 +33,7 @@ from proxy.postgres.constants import (
 from proxy.postgres.effects import inspect
 from proxy.postgres.messages import parameter_status
 from proxy.postgres.prepared import Statement, describe_message, parse_message
+from proxy.postgres.recovery import SYNC_MESSAGE
 from proxy.postgres.rename import rename_in_text
 from proxy.postgres.reply import error_reply
 from proxy.postgres.resting_stream import READY_IDLE, RestingStream
@@ -233,7 +234,7 @@ class PostgresClientStream(RestingStream):
         self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
     ) -> bytes | None:
         if server.unsynced:
-            # PostgreSQL 18 then fails the next Bind, whosever it is, with "unexpected state STARTED".
+            # PostgreSQL then fails the next Bind, whosever it is: "unexpected state STARTED".
             server.spoilt = True
         server.unsynced = False
         server.unnamed = None
@@ -249,7 +250,10 @@ class PostgresClientStream(RestingStream):
             return None
         prefix = self.note(effects, server)
         if effects.statement_names and self.statements.named:
-            prefix += self.statements.prepare_for_sql(sql, effects, server)
+            ours = self.statements.prepare_for_sql(sql, effects, server)
+            if ours:
+                server.pipeline.push(pl.OWN_SYNC_REPLY)
+                prefix += ours + SYNC_MESSAGE
             sql = rename_in_text(sql, effects.statement_names, self, server)
         server.pipeline.push(pl.QUERY_REPLY)
         return prefix + b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _ROLLBACK: Final = b"Q\x00\x00\x00\x0dROLLBACK\x00"
 _DISCARD: Final = b"Q\x00\x00\x00\x10DISCARD ALL\x00"
 _EMPTY: Final = b"Q\x00\x00\x00\x05\x00"
-_SYNC: Final = b"S\x00\x00\x00\x04"
+SYNC_MESSAGE: Final = b"S\x00\x00\x00\x04"
 _COPY_FAIL: Final = b"f\x00\x00\x00\x10client gone\x00"
 
 
@@ -33,7 +33,7 @@ def unstick(stream: PostgresServerStream) -> bytes:
     if stream.unsynced or stream.pipeline.skipping:
         stream.unsynced = False
         stream.pipeline.push(pl.OWN_SYNC_REPLY)
-        message += _SYNC
+        message += SYNC_MESSAGE
     return message
 
 
