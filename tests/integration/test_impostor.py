@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from tests.support import messages as wire
@@ -113,32 +112,50 @@ def _greet(connection: socket.socket) -> None:
 
 
 def _answer_all(connection: socket.socket) -> None:
+    """Greet, and answer each simple query with the same row."""
     _greet(connection)
-    _until_asked_for(connection, b"never asked for")
+    while connection.recv(65536):
+        connection.sendall(ROW)
 
 
-def _until_asked_for(connection: socket.socket, word: bytes) -> None:
-    """Answer each simple query with a row until one contains the word."""
-    while data := connection.recv(65536):
-        if word in data:
-            return
-        for _ in range(max(data.count(b"Q\0"), data.count(b"S\0\0\0\x04"))):
-            connection.sendall(ROW)
-    raise Closed("left")
+class Tap:
+    """Passes everything on to a real server until a client says the word."""
+
+    def __init__(
+        self, server: PostgresServer, word: bytes, then: Behaviour, *, resume: bool = False
+    ) -> None:
+        self.server, self.word, self.then, self.resume = server, word, then, resume
+
+    def __call__(self, connection: socket.socket) -> None:
+        with socket.create_connection((self.server.host, self.server.port)) as real:
+            back = threading.Thread(target=self._back, args=(real, connection), daemon=True)
+            back.start()
+            while data := connection.recv(65536):
+                if self.word not in data:
+                    real.sendall(data)
+                    continue
+                self.then(connection)
+                if not self.resume:
+                    return
+
+    def _back(self, real: socket.socket, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := real.recv(65536):
+                connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
 
 
-def test_impostor_is_believable(server: PostgresServer) -> None:
-    """Clients take it for a server, so what the proxy makes of it means something."""
-    fake = Impostor(lambda connection: _answer_all(connection))
-    try:
-        info = server.conninfo(host=fake.host, port=fake.port, sslmode="disable")
-        with psycopg.connect(info, autocommit=True, prepare_threshold=None) as connection:
-            assert connection.pgconn.parameter_status(b"TimeZone") == b"UTC"
-        with WireClient(fake.host, fake.port) as client:
-            assert client.login()[-1].code == "Z"
-            assert client.value("SELECT 1") == "fake"
-    finally:
-        fake.close()
+def test_impostors_are_believable(server: PostgresServer) -> None:
+    """Clients take them for a server, so what the proxy makes of them means something."""
+    for behave in (_answer_all, Tap(server, b"never said", lambda connection: None)):
+        fake = Impostor(behave)
+        try:
+            with WireClient(fake.host, fake.port) as client:
+                assert client.login()[-1].code == "Z"
+                assert client.value("SELECT 'fake'") == "fake"
+                assert client.parameters["TimeZone"] == "UTC"
+        finally:
+            fake.close()
 
 
 NONSENSE_AT_LOGIN: dict[str, bytes] = {
@@ -205,63 +222,108 @@ BROKEN_REPLIES: dict[str, bytes] = {
 }
 
 
+def test_server_talks_nonsense_after_login(impostor: StartImpostor) -> None:
+    """The proxy asks a new server about its limits; any answer must leave it standing."""
+    _, proxy = impostor(_answer_all)
+    for _ in range(3):
+        with WireClient(proxy.host, proxy.port) as client:
+            said = client.login()
+            assert said[-1].code == "Z" or wire.states(said)[0][:2] in ("08", "53")
+
+
 @pytest.mark.parametrize("way", ["close", "reset"])
 @pytest.mark.parametrize("name", BROKEN_REPLIES)
-def test_server_breaks_off(impostor: StartImpostor, name: str, way: str) -> None:
+def test_server_breaks_off(
+    impostor: StartImpostor, server: PostgresServer, name: str, way: str
+) -> None:
     """The client whose reply it was gets an error that ends its connection; the next is served."""
 
     def behave(connection: socket.socket) -> None:
-        _greet(connection)
-        _until_asked_for(connection, b"break")
         connection.sendall(BROKEN_REPLIES[name])
         if way == "reset":
             time.sleep(0.05)
             _reset(connection)
 
-    _, proxy = impostor(behave)
+    _, proxy = impostor(Tap(server, b"break it", behave))
     with connect(proxy.host, proxy.port) as client, connect(proxy.host, proxy.port) as other:
-        client.send(wire.query("break it"))
-        with contextlib.suppress(Closed, ConnectionResetError):
-            while client.read().code != "E":
-                pass
-        assert client.drain() == []
-        assert other.value("SELECT 1") == "fake"
+        client.send(wire.query("SELECT 'break it'"))
+        said = client.drain()
+        # After the beginning of a message nothing can be said any more: only closed.
+        if name in ("cut-between-messages", "nothing"):
+            assert len(wire.states(said)) == 1
+        assert "Z" not in wire.codes(said)
+        assert other.value("SELECT 'unharmed'") == "unharmed"
 
 
-def test_server_speaks_unasked(impostor: StartImpostor) -> None:
-    """A reply before any question: that connection is out of step and must never be lent."""
+def test_server_speaks_unasked(impostor: StartImpostor, server: PostgresServer) -> None:
+    """A reply nobody asked for: that connection is out of step and must never be lent again."""
 
     def behave(connection: socket.socket) -> None:
-        _greet(connection)
-        _until_asked_for(connection, b"first")
         connection.sendall(ROW)
         time.sleep(0.1)
         connection.sendall(ROW)
         connection.recv(4096)
 
-    _, proxy = impostor(behave)
+    _, proxy = impostor(Tap(server, b"first", behave))
     with connect(proxy.host, proxy.port) as client:
-        assert client.value("first") == "fake"
+        assert client.value("SELECT 'first'") == "fake"
         time.sleep(0.5)
-        client.send(wire.query("first again"))
-        assert wire.codes(client.read_until()) == "TDCZ"
+        assert client.value("SELECT 'real'") == "real"
         assert client.silent(0.3)
 
 
-def test_parameter_status_and_notices_while_idle(impostor: StartImpostor) -> None:
+def test_two_replies_to_one_question(impostor: StartImpostor, server: PostgresServer) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(ROW + ROW)
+        connection.recv(4096)
+
+    _, proxy = impostor(Tap(server, b"first", behave))
+    with connect(proxy.host, proxy.port) as client, connect(proxy.host, proxy.port) as other:
+        client.send(wire.query("SELECT 'first'"))
+        # Whether the client sees the first reply or an error, it never sees the second as its own.
+        codes = wire.codes(client.read_until("Z"))
+        assert codes in ("TDCZ", "EZ")
+        assert other.value("SELECT 'real'") == "real"
+        with contextlib.suppress(Closed, OSError):
+            assert wire.rows(client.query("SELECT 'real'")) in ([[b"real"]], [])
+
+
+def test_parameter_status_and_notices_while_idle(
+    impostor: StartImpostor, server: PostgresServer
+) -> None:
     """Legal at any time: a reloaded server tells idle connections about its settings."""
 
     def behave(connection: socket.socket) -> None:
-        _greet(connection)
-        _until_asked_for(connection, b"first")
         connection.sendall(ROW)
         time.sleep(0.1)
-        connection.sendall(wire.message("S", b"TimeZone\0Asia/Tokyo\0"))
+        connection.sendall(wire.message("S", b"application_name\0odd\0"))
         connection.sendall(wire.message("N", b"SNOTICE\0C00000\0Mhello\0\0"))
-        _until_asked_for(connection, b"never")
 
-    _, proxy = impostor(behave)
+    _, proxy = impostor(Tap(server, b"first", behave, resume=True))
     with connect(proxy.host, proxy.port) as client:
-        assert client.value("first") == "fake"
+        assert client.value("SELECT 'first'") == "fake"
         time.sleep(0.3)
-        assert client.value("SELECT 2") == "fake"
+        with connect(proxy.host, proxy.port) as other:
+            assert other.value("SELECT 'real'") == "real"
+
+
+def test_server_goes_silent_in_a_query(impostor: StartImpostor, server: PostgresServer) -> None:
+    """No answer and no end: the client's own leaving must free the place in the budget."""
+
+    def behave(connection: socket.socket) -> None:
+        while connection.recv(4096):
+            pass
+
+    _, proxy = impostor(Tap(server, b"silence", behave))
+    victims = [connect(proxy.host, proxy.port) for _ in range(2)]
+    for victim in victims:
+        victim.send(wire.query("SELECT 'silence'"))
+        assert victim.silent(0.1)
+        victim.close()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with WireClient(proxy.host, proxy.port) as client:
+            client.login()
+            if wire.rows(client.query("SELECT 1")) == [[b"1"]]:
+                return
+    pytest.fail("the places were never freed")

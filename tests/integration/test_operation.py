@@ -44,8 +44,8 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_drain(server: PostgresServer, start_proxy: StartProxy) -> None:
-    proxy = start_proxy(ProxySettings(server))
+def test_drain(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
+    proxy = start_proxy(ProxySettings(fault_server))
     idle, busy, working = (connect(proxy.host, proxy.port) for _ in range(3))
     busy.query("BEGIN")
     working.send(wire.query("SELECT pg_sleep(1), 'finished'"))
@@ -65,13 +65,13 @@ def test_drain(server: PostgresServer, start_proxy: StartProxy) -> None:
     began = time.monotonic()
     proxy.process.wait(10)
     assert time.monotonic() - began < 3
-    assert not server.backends(usename="app")
+    assert not fault_server.backends(usename="app")
     for client in (idle, busy, working):
         client.close()
 
 
-def test_drain_is_bounded(server: PostgresServer, start_proxy: StartProxy) -> None:
-    proxy = start_proxy(ProxySettings(server, process={"shutdown_grace_s": 1}))
+def test_drain_is_bounded(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
+    proxy = start_proxy(ProxySettings(fault_server, process={"shutdown_grace_s": 1}))
     with connect(proxy.host, proxy.port) as holder, connect(proxy.host, proxy.port) as sleeper:
         holder.query("BEGIN")
         sleeper.send(wire.query("SELECT pg_sleep(60)"))
@@ -82,12 +82,12 @@ def test_drain_is_bounded(server: PostgresServer, start_proxy: StartProxy) -> No
         assert time.monotonic() - began < 4
         sleeper.drain()
         proxy.process.wait(10)
-    eventually(lambda: not server.backends(usename="app"), "gone from the server")
+    eventually(lambda: not fault_server.backends(usename="app"), "gone from the server")
 
 
-def test_drain_sends_waiters_away(server: PostgresServer, start_proxy: StartProxy) -> None:
+def test_drain_sends_waiters_away(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
     proxy = start_proxy(
-        ProxySettings(server, group={"max_connections": 1}, process={"shutdown_grace_s": 1})
+        ProxySettings(fault_server, group={"max_connections": 1}, process={"shutdown_grace_s": 1})
     )
     with connect(proxy.host, proxy.port) as holder, connect(proxy.host, proxy.port) as waiter:
         holder.query("BEGIN")
@@ -98,14 +98,14 @@ def test_drain_sends_waiters_away(server: PostgresServer, start_proxy: StartProx
         holder.drain()
 
 
-def test_interrupt_ends_it_too(server: PostgresServer, start_proxy: StartProxy) -> None:
-    proxy = start_proxy(ProxySettings(server))
+def test_interrupt_ends_it_too(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
+    proxy = start_proxy(ProxySettings(fault_server))
     proxy.signal(signal.SIGINT)
     assert proxy.process.wait(10) == 0
 
 
-def test_reload_by_signal(server: PostgresServer, start_proxy: StartProxy) -> None:
-    settings = ProxySettings(server, group={"max_connections": 1}, auth=auth_entries("app"))
+def test_reload_by_signal(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
+    settings = ProxySettings(fault_server, group={"max_connections": 1}, auth=auth_entries("app"))
     proxy = start_proxy(settings)
     with connect(proxy.host, proxy.port) as standing, connect(proxy.host, proxy.port) as second:
         standing.query("BEGIN")
@@ -123,8 +123,8 @@ def test_reload_by_signal(server: PostgresServer, start_proxy: StartProxy) -> No
         standing.query("COMMIT")
 
 
-def test_reload_by_file_change(server: PostgresServer, start_proxy: StartProxy) -> None:
-    settings = ProxySettings(server, auth=auth_entries("app"))
+def test_reload_by_file_change(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
+    settings = ProxySettings(fault_server, auth=auth_entries("app"))
     proxy = start_proxy(settings)
     settings.auth = auth_entries("app", "other")
     proxy.write_config()
@@ -136,8 +136,8 @@ def test_reload_by_file_change(server: PostgresServer, start_proxy: StartProxy) 
     eventually(admitted, "admitted", 20)
 
 
-def test_reload_shrinks_the_budget(server: PostgresServer, start_proxy: StartProxy) -> None:
-    settings = ProxySettings(server, group={"max_connections": 4})
+def test_reload_shrinks_the_budget(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
+    settings = ProxySettings(fault_server, group={"max_connections": 4})
     proxy = start_proxy(settings)
     clients = [connect(proxy.host, proxy.port) for _ in range(4)]
     for client in clients:
@@ -146,16 +146,16 @@ def test_reload_shrinks_the_budget(server: PostgresServer, start_proxy: StartPro
         client.read_until()
     settings.group["max_connections"] = 1
     proxy.reload()
-    eventually(lambda: len(server.backends(usename="app")) <= 1, "shrunk", 20)
+    eventually(lambda: len(fault_server.backends(usename="app")) <= 1, "shrunk", 20)
     for client in clients:
         assert client.value("SELECT 1") == "1"
         client.close()
 
 
 def test_reload_of_nonsense_changes_nothing(
-    server: PostgresServer, start_proxy: StartProxy
+    fault_server: PostgresServer, start_proxy: StartProxy
 ) -> None:
-    proxy = start_proxy(ProxySettings(server))
+    proxy = start_proxy(ProxySettings(fault_server))
     with connect(proxy.host, proxy.port) as client:
         for text in ("not toml at all [", "[proxy.main]\nengine = 'oracle'\n", "", "[prox.main]\n"):
             before = len(proxy.log())
@@ -168,23 +168,25 @@ def test_reload_of_nonsense_changes_nothing(
     assert "Traceback" not in proxy.log()
 
 
-def test_reload_says_what_needs_a_restart(server: PostgresServer, start_proxy: StartProxy) -> None:
-    settings = ProxySettings(server)
+def test_reload_says_what_needs_a_restart(
+    fault_server: PostgresServer, start_proxy: StartProxy
+) -> None:
+    settings = ProxySettings(fault_server)
     proxy = start_proxy(settings)
     settings.group["pool_mode"] = "session"
     proxy.reload()
     proxy.wait_for(lambda: "pool_mode" in proxy.log(), "naming the key")
 
 
-def test_password_changes_by_reload(server: PostgresServer, start_proxy: StartProxy) -> None:
-    server.admin("CREATE ROLE rotating LOGIN PASSWORD 'old-one'")
+def test_password_changes_by_reload(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
+    fault_server.admin("CREATE ROLE rotating LOGIN PASSWORD 'old-one'")
     try:
         entry = {"user": "rotating", "credential": "static:old-one"}
-        settings = ProxySettings(server, auth=[entry])
+        settings = ProxySettings(fault_server, auth=[entry])
         proxy = start_proxy(settings)
         with WireClient(proxy.host, proxy.port) as client:
             assert client.login("rotating", password="old-one")[-1].code == "Z"
-            server.admin("ALTER ROLE rotating PASSWORD 'new-one'")
+            fault_server.admin("ALTER ROLE rotating PASSWORD 'new-one'")
             entry["credential"] = "static:new-one"
             proxy.reload()
             assert client.value("SELECT 1") == "1"
@@ -195,18 +197,18 @@ def test_password_changes_by_reload(server: PostgresServer, start_proxy: StartPr
             assert client.value("SELECT 1") == "1"
         proxy.stop()
     finally:
-        server.admin("DROP ROLE rotating")
+        fault_server.admin("DROP ROLE rotating")
 
 
 def test_password_file_is_read_again(
-    server: PostgresServer, tmp_path: Path, start_proxy: StartProxy
+    fault_server: PostgresServer, tmp_path: Path, start_proxy: StartProxy
 ) -> None:
-    server.admin("CREATE ROLE rotating LOGIN PASSWORD 'old-one'")
+    fault_server.admin("CREATE ROLE rotating LOGIN PASSWORD 'old-one'")
     secret = tmp_path / "secret"
     secret.write_text("old-one\n")
     try:
         auth = [{"user": "rotating", "credential": f"file:{secret}"}]
-        proxy = start_proxy(ProxySettings(server, auth=auth))
+        proxy = start_proxy(ProxySettings(fault_server, auth=auth))
 
         def enters(password: str) -> bool:
             with WireClient(proxy.host, proxy.port) as client:
@@ -214,13 +216,13 @@ def test_password_file_is_read_again(
                 return said[-1].code == "Z" and client.value("SELECT 1") == "1"
 
         assert enters("old-one")
-        server.admin("ALTER ROLE rotating PASSWORD 'new-one'")
+        fault_server.admin("ALTER ROLE rotating PASSWORD 'new-one'")
         secret.write_text("new-one\n")
         eventually(lambda: enters("new-one"), "admitted with the new password", 20)
         assert not enters("old-one")
         proxy.stop()
     finally:
-        server.admin("DROP ROLE rotating")
+        fault_server.admin("DROP ROLE rotating")
 
 
 def test_unix_socket(pooled: ProxyProcess) -> None:
@@ -230,18 +232,20 @@ def test_unix_socket(pooled: ProxyProcess) -> None:
 
 
 def test_unix_socket_is_removed(
-    server: PostgresServer, start_proxy: StartProxy, tmp_path: Path
+    fault_server: PostgresServer, start_proxy: StartProxy, tmp_path: Path
 ) -> None:
     path = f"/tmp/tg-{os.getpid()}.sock"
-    proxy = start_proxy(ProxySettings(server, unix_socket=path))
+    proxy = start_proxy(ProxySettings(fault_server, unix_socket=path))
     assert os.path.exists(path)
     proxy.stop()
     assert not os.path.exists(path)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "8.8.8.8:0", "*:0"])
-def test_public_addresses_are_refused(server: PostgresServer, tmp_path: Path, address: str) -> None:
-    text = ProxySettings(server).toml()
+def test_public_addresses_are_refused(
+    fault_server: PostgresServer, tmp_path: Path, address: str
+) -> None:
+    text = ProxySettings(fault_server).toml()
     port = text[text.index('listen = "127') :].split('"')[1]
     file = tmp_path / "public.toml"
     file.write_text(text.replace(f'listen = "{port}"', f'listen = "{address}"'))
@@ -252,9 +256,9 @@ def test_public_addresses_are_refused(server: PostgresServer, tmp_path: Path, ad
         assert "Traceback" not in run.stderr
 
 
-def test_port_in_use(server: PostgresServer, tmp_path: Path) -> None:
+def test_port_in_use(fault_server: PostgresServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = ProxySettings(server, port=taken.getsockname()[1])
+        settings = ProxySettings(fault_server, port=taken.getsockname()[1])
         file = tmp_path / "taken.toml"
         file.write_text(settings.toml())
         run = command("serve", "--config", str(file))
@@ -288,9 +292,9 @@ def test_bad_usage(tmp_path: Path) -> None:
     assert command("version").returncode == 0
 
 
-def test_check_accepts_a_good_file(server: PostgresServer, tmp_path: Path) -> None:
+def test_check_accepts_a_good_file(fault_server: PostgresServer, tmp_path: Path) -> None:
     file = tmp_path / "good.toml"
-    file.write_text(ProxySettings(server).toml())
+    file.write_text(ProxySettings(fault_server).toml())
     run = command("check", "--config", str(file))
     assert run.returncode == 0, run.stderr
 
@@ -304,10 +308,10 @@ def test_admin_pages(single: ProxyProcess) -> None:
         assert "text/plain" in reply.headers["Content-Type"]
 
 
-def test_starts_without_a_server(server: PostgresServer, start_proxy: StartProxy) -> None:
+def test_starts_without_a_server(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
     """The database may come later: the proxy listens and tells clients, instead of dying."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
-    proxy = start_proxy(ProxySettings(server, target={"port": port}))
+    proxy = start_proxy(ProxySettings(fault_server, target={"port": port}))
     with WireClient(proxy.host, proxy.port) as client:
         assert wire.states(client.login())[0][:2] == "08"
