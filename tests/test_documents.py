@@ -7,8 +7,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from proxy.cli import main
 
+from proxy.cli import main
+from proxy.metrics.prometheus import Exposition
+from proxy.metrics.snapshot import Snapshot
 from tests.support.certificates import make_certificates
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -19,6 +21,7 @@ DOCUMENTS = [
 ]
 _TOML = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_METRIC = re.compile(r"`[^`\n]*?(tidegate_[a-z_]+)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 
@@ -76,3 +79,11 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert target.exists(), f"{name(document)} links to {link}"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), f"{name(document)} links to {link}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_metrics_exist(document: Path) -> None:
+    page = b"".join(Exposition(Snapshot).pieces()).decode()
+    exposed = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
+    named = set(_METRIC.findall(document.read_text(encoding="utf-8")))
+    assert {re.sub(r"_(bucket|sum|count)$", "", metric) for metric in named} <= exposed

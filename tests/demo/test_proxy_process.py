@@ -7,6 +7,28 @@ import tomllib
 
 import pytest
 
+from proxy.metrics.counters import PoolCounters
+from proxy.metrics.prometheus import Exposition
+from proxy.metrics.snapshot import PoolSnapshot, Snapshot
+
+
+def pool(user: str, waiting: int) -> PoolSnapshot:
+    return PoolSnapshot(
+        proxy="demo",
+        target="127.0.0.1:5432",
+        database="orders",
+        user=user,
+        counters=PoolCounters(),
+        open=1,
+        tls=0,
+        idle=0,
+        borrowed=1,
+        in_transaction=0,
+        pinned=0,
+        waiting=waiting,
+        connecting=0,
+    )
+
 
 @pytest.mark.usefixtures("demo_packages")
 class TestProxyProcess:
@@ -21,6 +43,14 @@ class TestProxyProcess:
         assert demo["target"][0]["port"] == 3333
         assert demo["target_group"]["max_connections"] == 7
         assert demo["auth"][0]["credential"].startswith("env:")
+
+    def test_waiting_clients_are_added_up_over_the_pools(self) -> None:
+        from proxy.demo.proxy_process import waiting_clients
+
+        pools = tuple(pool(user, waiting) for user, waiting in (("app", 3), ("report", 4)))
+        page = b"".join(Exposition(lambda: Snapshot(pools=pools)).pieces()).decode()
+        assert waiting_clients(page) == 7
+        assert waiting_clients("# nothing of the kind\n") is None
 
     async def test_http_get(self) -> None:
         from proxy.demo.proxy_process import http_get
