@@ -181,13 +181,14 @@ class ServerLink(Connection):
         if in_message or not self.stream.reusable():
             self.kill("client left in the middle of a message")
             return
+        # The client may have left while it did not read, and the server had to wait for it.
+        self.transport.resume_reading()
         if self.stream.is_idle() and not self.cancelling and not self.stream.needs_cleaning():
             self.pool.give(self, now)
             return
         self.recovering_since = now
         self.recovery_cancelled = False
         self.attempts = 0
-        self.transport.resume_reading()
         message = self.stream.unstick()
         if message:
             self.transport.write(message)
