@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy import __version__
 from proxy.admin import http as admin_http
-from proxy.config.diff import compare
+from proxy.config.diff import applied, compare
 from proxy.config.load import load
 from proxy.credentials.cache import CredentialCache
 from proxy.errors import ConfigError
@@ -55,7 +55,7 @@ class Application:
         self._reload_asked = False
 
     async def run(self) -> None:
-        """Serve until told to stop. Raises ``ConfigError`` if it cannot begin."""
+        """Serve until told to stop. Raises ``ConfigError``, ``ListenFailed`` if it cannot begin."""
         for proxy_config in self.config.proxy.values():
             self._build(proxy_config)
         loop = asyncio.get_running_loop()
@@ -69,6 +69,9 @@ class Application:
             await self.stop.wait()
             await self._drain()
             upkeep.cancel()
+            # A second SIGTERM while the interpreter ends must not turn a clean exit into a kill.
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         finally:
             for listener in self.listeners:
                 listener.close()
@@ -162,9 +165,9 @@ class Application:
             outcome = "applied" if change.live else "needs a restart"
             self._event("setting_changed", level=level, key=change.path, outcome=outcome)
         logs.configure(new.process.log_format, debug=_debug(new))
-        self.config = new
+        self.config = applied(self.config, new)
         for gateway in self.gateways:
-            config = new.proxy.get(gateway.config.name)
+            config = self.config.proxy.get(gateway.config.name)
             if config is not None:
                 gateway.reconfigure(config)
         self._event("reloaded", changes=len(changes))

@@ -2,6 +2,7 @@
 
     ProxyError
     ├── ConfigError                     the configuration cannot be used
+    ├── ListenFailed                    an endpoint's address cannot be listened on
     ├── ProtocolError
     │   ├── ClientProtocolError         a client broke the protocol
     │   │   ├── InvalidStartupOption    its "options" are not ones PostgreSQL takes
@@ -51,6 +52,10 @@ class ConfigError(ProxyError):
     """The configuration cannot be used; the message names the key and the remedy."""
 
     sqlstate = "F0000"
+
+
+class ListenFailed(ProxyError):
+    """An endpoint's address cannot be listened on: taken, not this machine's, not permitted."""
 
 
 class ProtocolError(ProxyError):
@@ -178,7 +183,7 @@ class ServerLost(TargetError):
 
 
 class ServerRefused(TargetError):
-    """The target answered the login with an error; ``response`` is that error as the server sent it.
+    """The target answered the login with an error; ``response`` is that error as it was sent.
 
     ``response`` is one whole protocol message (PostgreSQL ErrorResponse, MySQL ERR payload).
     ``code`` is its SQLSTATE.

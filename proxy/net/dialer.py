@@ -60,7 +60,7 @@ class Dialer:
         return protocol
 
     async def open(
-        self, plan: ServerPlan, init_query: str
+        self, plan: ServerPlan, init_query: str, *, limits: bool
     ) -> tuple[ConversationProtocol, ServerSession, ServerFacts]:
         """Open, log in and warm up a connection within ``connect_timeout_s``.
 
@@ -71,7 +71,9 @@ class Dialer:
             async with asyncio.timeout(self.target.connect_timeout_s):
                 connection = await self.connect()
                 session = await self._run(connection, self._dialect.log_in(plan))
-                facts = await self._run(connection, self._dialect.warm_up(init_query))
+                facts = await self._run(
+                    connection, self._dialect.warm_up(init_query, limits=limits)
+                )
         except TimeoutError as error:
             if connection is not None:
                 connection.abort()

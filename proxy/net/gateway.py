@@ -252,6 +252,7 @@ class Gateway:
             link = await self._dial(pool)
         except ProxyError as error:
             pool.counters.setup_failed += 1
+            self._reject_secret(pool, error)
             self.available = isinstance(error, ServerRefused)
             self._journal.open_failed(pool, error)
             pool.open_failed(error, monotonic(), backoff_s(pool.failures))
@@ -276,7 +277,9 @@ class Gateway:
             secret=secret,
         )
         group = self.config.target_group
-        connection, session, facts = await self.dialer.open(plan, group.init_query)
+        connection, session, facts = await self.dialer.open(
+            plan, group.init_query, limits=not group.max_connections
+        )
         now = monotonic()
         if not group.max_connections:
             allowed = facts.usable_connections * group.max_connections_percent // 100
@@ -295,6 +298,12 @@ class Gateway:
         if leftover:
             stream.receive(leftover)
         return link
+
+    def _reject_secret(self, pool: Pool, error: ProxyError) -> None:
+        """Fetch the secret again for the next attempt if the server did not take this one."""
+        entry = self._auth_entry(pool.key[1])
+        if isinstance(error, ServerRefused) and error.code == "28P01" and entry is not None:
+            self.credentials.invalidate(entry.credential, pool.key[1])
 
     async def _server_secret(self, pool: Pool, user: str) -> Any:
         entry = self._auth_entry(user)
@@ -362,7 +371,7 @@ class Gateway:
     def close_clients(self) -> None:
         """Close every client that is left."""
         for client in list(self.clients.values()):
-            client.close("shutdown")
+            client.shut_down()
         for connection in list(self.logins):
             connection.abort()
 

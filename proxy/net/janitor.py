@@ -20,6 +20,9 @@ TICK_S: Final = 0.2
 """Seconds between looks at waiters and server connections."""
 CLIENT_TICKS: Final = 10
 """Every so many ticks the resting clients are looked at, too."""
+HALF_CLOSED_S: Final = 1.0
+"""Seconds that a client which has closed its side gets to receive what it asked for last. A process
+that was killed looks the same, and its query must not run on."""
 STALLED_S: Final = 60.0
 """Seconds a client may refuse to read, or stop in the middle of a message, while it holds a server
 connection and ``idle_transaction_timeout_s`` is off."""
@@ -87,6 +90,9 @@ class Janitor:
             server.kill("did not become clean in time")
 
     def _look_at_session(self, server: ServerLink, client: ClientLink, now: float) -> None:
+        if client.left_at and now - client.left_at > HALF_CLOSED_S:
+            client.abort("client closed the connection")
+            return
         limit_s = self.config.idle_transaction_timeout_s
         silent_s = now - max(client.last_received, client.progress_at)
         stream = server.stream

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ConfigError
+from proxy.errors import ListenFailed
 from proxy.metrics.counters import EndpointCounters
 from proxy.net.address import parse_listen, refuse_public
 from proxy.net.conversation import ConversationProtocol
@@ -33,7 +33,7 @@ class Listener:
         self._servers: list[asyncio.Server] = []
 
     async def open(self, *, allow_public: bool) -> None:
-        """Start to listen. Raises ``ConfigError`` for an address that is public or taken."""
+        """Start to listen. Raises ``ConfigError`` for a public address, ``ListenFailed``."""
         address = parse_listen(self.endpoint.listen)
         loop = asyncio.get_running_loop()
         try:
@@ -49,13 +49,16 @@ class Listener:
                     self._protocol, address.host, address.port, backlog=BACKLOG, reuse_address=True
                 )
         except OSError as error:
-            raise ConfigError(
+            raise ListenFailed(
                 f"cannot listen on {self.endpoint.listen}: {error.strerror or error}"
             ) from error
         self._servers.append(server)
 
     def close(self) -> None:
         """Stop to listen; clients that are connected stay."""
+        path = parse_listen(self.endpoint.listen).path
+        if path and self._servers:
+            Path(path).unlink(missing_ok=True)
         for server in self._servers:
             server.close()
         self._servers.clear()

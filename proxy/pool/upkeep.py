@@ -24,10 +24,12 @@ def expired_waiters(pool: Pool, now: float, timeout_s: float) -> list[Waiter]:
 
 def surplus(target: Target, now: float, maximum_idle: int) -> list[Connection]:
     """Idle connections to close: past their lifetime, or above the idle limit for a while."""
-    doomed: list[Connection] = []
+    doomed: list[Connection] = _above_budget(target)
     rested: list[Connection] = []
     for pool in target.pools:
         for connection in pool.idle:
+            if connection in doomed:
+                continue
             if now >= connection.expires_at:
                 doomed.append(connection)
             elif now - connection.idle_since >= SURPLUS_IDLE_S:
@@ -41,6 +43,15 @@ def surplus(target: Target, now: float, maximum_idle: int) -> list[Connection]:
             doomed.append(connection)
             idle -= 1
     return doomed
+
+
+def _above_budget(target: Target) -> list[Connection]:
+    """Idle connections to close because the budget has shrunk, longest idle first."""
+    excess = target.used - sum(pool.closing for pool in target.pools) - target.maximum
+    if excess <= 0:
+        return []
+    idle = [connection for pool in target.pools for connection in pool.idle]
+    return sorted(idle, key=lambda connection: connection.idle_since)[:excess]
 
 
 def missing(pool: Pool, now: float) -> int:

@@ -48,6 +48,10 @@ IN_TRANSACTION: Final = 0x54  # T
 IN_FAILED_TRANSACTION: Final = 0x45  # E
 
 HEADER_BYTES: Final = 5
+LARGE_MESSAGE_BYTES: Final = 0x3FFFFFFF
+SMALL_MESSAGE_BYTES: Final = 10000
+"""Longest messages a server takes (``PQ_LARGE_MESSAGE_LIMIT`` and ``PQ_SMALL_MESSAGE_LIMIT`` in
+``src/include/libpq/libpq.h``)."""
 HOLD_LIMIT_BYTES: Final = 1 << 20
 """Most of one message that is held back to decide on it; longer ones stream through."""
 NAME_LIMIT_BYTES: Final = 8192

@@ -85,16 +85,10 @@ class PostgresDialect:
             tls=result.tls,
         )
 
-    def warm_up(self, init_query: str) -> Conversation[ServerFacts]:
-        facts = yield from warmup.facts()
-        baseline = {}
-        if init_query:
-            baseline = yield from warmup.initialise(init_query)
-        return ServerFacts(
-            usable_connections=facts.usable_connections,
-            in_recovery=facts.in_recovery,
-            baseline=baseline,
-        )
+    def warm_up(self, init_query: str, *, limits: bool) -> Conversation[ServerFacts]:
+        usable_connections = (yield from warmup.usable_connections()) if limits else 0
+        baseline = (yield from warmup.initialise(init_query)) if init_query else {}
+        return ServerFacts(usable_connections=usable_connections, baseline=baseline)
 
     def request_tls(self) -> Conversation[bool]:
         return logging_in.request_tls()
@@ -111,7 +105,7 @@ class PostgresDialect:
         *,
         session_pooling: bool,
     ) -> ClientStream:
-        startup = shared.settings.intern({**shared.baseline.values, **login.settings})
+        startup = shared.settings.intern(login.settings)
         stream = PostgresClientStream(shared, startup, backend_key_data(number, secret))
         if session_pooling:
             stream.session.permanent = SESSION_POOLING
@@ -125,9 +119,9 @@ class PostgresDialect:
     def server_stream(
         self, shared: PoolState, session: ServerSession, facts: ServerFacts
     ) -> ServerStream:
-        shared.baseline = shared.settings.intern(facts.baseline)
+        shared.learn_baseline(facts.baseline)
         return PostgresServerStream(
-            shared, shared.intern_reported(session.reported), shared.baseline
+            shared, shared.intern_reported(session.reported), shared.settings.none
         )
 
     def reply(self, error: ProxyError) -> bytes:

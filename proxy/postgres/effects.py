@@ -87,7 +87,7 @@ _HARMLESS_WORDS: Final = frozenset(
     b"release fetch show copy table merge move vacuum analyze truncate lock".split()
 )
 _SUSPICIOUS: Final = re.compile(
-    rb"temp|advisory|set_config|currval|lastval|setseed|dblink|set_limit|origin_session|;\s*[^\s;]"
+    rb"temp|advisory|set_config|currval|lastval|setseed|dblink|set_limit|origin_session|pg_settings|;\s*[^\s;]"
 )
 """What a harmless statement does not contain; a semicolon only at its end."""
 _CACHE_ENTRIES: Final = 4096
@@ -133,6 +133,8 @@ def _analyse(sql: bytes) -> Effects | None:
 
 _SET_CONFIG: Final = re.compile(rb"set_config\s*\(")
 _SET_CONFIG_LITERAL: Final = re.compile(rb"set_config\s*\(\s*'+([\w.]+)'+\s*(?:::\s*\w+\s*)?,")
+_UPDATE_SETTINGS: Final = re.compile(rb"\bupdate\s+(?:only\s+)?(?:\w+\s*\.\s*)?\"?pg_settings")
+"""The view has a rule that turns UPDATE into set_config."""
 _ADVISORY: Final = re.compile(rb"advisory_(?!xact|unlock_all)")
 _SEQUENCE_READ: Final = re.compile(rb"\b(?:currval|lastval)\b")
 
@@ -145,6 +147,8 @@ def _scan_functions(effects: Effects, sql: bytes) -> None:
         effects.settings.update(_text(name) for name in names)
         if len(names) < len(_SET_CONFIG.findall(low)):
             effects.permanent = "set_config"
+    if _UPDATE_SETTINGS.search(low):
+        effects.permanent = "set_config"
     if b"advisory" in low:
         effects.may_end |= ADVISORY_LOCK
         if _ADVISORY.search(low):

@@ -15,10 +15,19 @@ class PoolState:
         self.settings = SettingsTable()
         self.statements = StatementRegistry()
         self.max_prepared_statements = max_prepared_statements
-        self.baseline: Settings = self.settings.none
-        """Settings that ``init_query`` makes on every server connection."""
+        self.baseline: dict[str, str] = {}
+        """Settings that ``init_query`` makes on every server connection: what is the default here.
+        A connection that has them and nothing else has the settings ``settings.none``."""
+        self.discarded: Settings = self.settings.none
+        """Settings of a connection after DISCARD ALL, which undoes ``init_query``."""
         self._reported: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         self._greetings: dict[Settings, dict[str, str]] = {}
+
+    def learn_baseline(self, baseline: dict[str, str]) -> None:
+        """Take note of what ``init_query`` made on a new server connection."""
+        if baseline != self.baseline:
+            self.baseline = baseline
+            self.discarded = self.settings.intern(dict.fromkeys(baseline, ""))
 
     def intern_reported(self, values: dict[str, str]) -> dict[str, str]:
         """Return the one dictionary with these parameter statuses; it must not be changed."""

@@ -47,7 +47,7 @@ def recover(stream: PostgresServerStream) -> bytes:
         return _ROLLBACK
     if stream.dirty:
         stream.dirty = False
-        stream.settings = stream.shared.settings.none
+        stream.settings = stream.shared.discarded
         stream.pipeline.push(Reply(pl.OWN_QUERY, None, Question(pl.CLEAN)))
         return _DISCARD
     return b""

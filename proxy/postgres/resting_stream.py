@@ -11,9 +11,11 @@ from proxy.postgres.constants import (
     FLUSH,
     FUNCTION_CALL,
     HOLD_LIMIT_BYTES,
+    LARGE_MESSAGE_BYTES,
     NAME_LIMIT_BYTES,
     PARSE,
     QUERY,
+    SMALL_MESSAGE_BYTES,
     SYNC,
     TERMINATE,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 READY_IDLE: Final = b"Z\x00\x00\x00\x05I"
 _PARSE_COMPLETE: Final = b"1\x00\x00\x00\x04"
 _LEGAL: Final = frozenset(b"BCdcfDEHFPQSX")
+_LARGE: Final = frozenset(b"BdfFPQ")
 
 
 class RestingStream(ClientStream):
@@ -137,7 +140,8 @@ class RestingStream(ClientStream):
 
     def legal(self, kind: int, length: int) -> bool:
         """Check a message's code and length; sets ``error`` if the session cannot go on."""
-        if length < 4 or length > 0x7FFFFFFF:
+        most = LARGE_MESSAGE_BYTES if kind in _LARGE else SMALL_MESSAGE_BYTES
+        if length < 4 or length > most:
             self.error = ClientProtocolError(f"invalid message length {length}")
         elif kind not in _LEGAL:
             self.error = ClientProtocolError(f"invalid frontend message type {kind}")

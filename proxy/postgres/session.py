@@ -82,7 +82,7 @@ class Session:
         """Turn the connection's settings into the session's; ``b""`` if there is nothing to do."""
         if server.settings is self.settings or self.is_unsettled() or not server.is_idle():
             return b""
-        query = replay_query(server.settings, self.settings)
+        query = replay_query(server.settings, self.settings, self.shared.baseline)
         server.settings = self.settings
         return server.ask(query, Question(pl.REPLAY)) if query else b""
 
@@ -93,6 +93,8 @@ class Session:
         if self.changes is None:
             self.changes = Changes()
         self.changes.note(effects, self.pins, self.settings)
+        if effects.reset_all:
+            self.changes.settings.update(self.shared.baseline)
         if effects.may_begin & PREPARED_STATEMENT:
             self.execute_effects = effects
         if effects.executes and self.execute_effects is not None:
@@ -144,7 +146,7 @@ class Session:
             if self.permanent and not survives_discard(self.permanent):
                 self.permanent = ""
                 self.settings = self.startup
-                server.settings = self.shared.settings.none
+                server.settings = self.shared.discarded
             if not survives_discard(changes.permanent):
                 changes.permanent = ""
 
@@ -182,7 +184,8 @@ class Session:
         table = self.shared.settings
         self.settings = session_settings(table, found, changes.reset, self.settings, self.startup)
         for name in changes.reset:
-            found[name] = None
+            if name not in self.shared.baseline:
+                found[name] = None
         server.settings = table.updated(server.settings, found)
         self.pins = (self.pins & ~changes.suspects) | changes.found_states(question.rows)
         if self.pins:
@@ -194,7 +197,7 @@ class Session:
         """Take the answer to ``replay``; an error ends the session."""
         if not question.error:
             return None
-        server.settings = self.shared.settings.none
+        server.settings = self.shared.discarded
         server.dirty = True
         return _fatal(question.error)
 

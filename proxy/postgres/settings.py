@@ -88,17 +88,18 @@ def quote_name(name: str) -> bytes:
     return b".".join(b'"' + part.replace(b'"', b'""') + b'"' for part in parts)
 
 
-def replay_query(current: Settings, wanted: Settings) -> bytes:
+def replay_query(current: Settings, wanted: Settings, baseline: dict[str, str]) -> bytes:
     """SQL that turns the settings of a server connection into those a session wants.
 
-    ``role`` is reset first and set last, because it decides what else may be set.
+    A setting that the session does not have goes back to its value in ``baseline``, or else to the
+    server's default. ``role`` is reset first and set last: it decides what else may be set.
     """
-    gone = [name for name in current.values if name not in wanted.values]
+    lost = {name: value for name, value in baseline.items() if name in current.values}
+    target = {**lost, **wanted.values}
+    gone = [name for name in current.values if name not in target]
     statements = [b"RESET " + quote_name(name) for name in sorted(gone, key=_role_first)]
     encoding = wanted.values.get("client_encoding", "UTF8")
-    changed = [
-        (name, value) for name, value in wanted.values.items() if current.values.get(name) != value
-    ]
+    changed = [(name, value) for name, value in target.items() if current.values.get(name) != value]
     changed.sort(key=lambda item: item[0] == "role")
     if changed:
         calls = [

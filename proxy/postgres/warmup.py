@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import ServerProtocolError, ServerRefused
@@ -16,19 +15,8 @@ from proxy.wire.steps import Conversation, Read, Send
 _LIMITS: Final = (
     "SELECT pg_catalog.current_setting('max_connections'),"
     "pg_catalog.current_setting('superuser_reserved_connections'),"
-    "coalesce(pg_catalog.current_setting('reserved_connections',true),'0'),"
-    "pg_catalog.pg_is_in_recovery()"
+    "coalesce(pg_catalog.current_setting('reserved_connections',true),'0')"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """What a server says of itself."""
-
-    usable_connections: int
-    """``max_connections`` less ``superuser_reserved_connections`` and ``reserved_connections``."""
-    in_recovery: bool
-    """Whether it is a replica."""
 
 
 def ask(sql: str | bytes) -> Conversation[list[list[bytes | None]]]:
@@ -56,12 +44,14 @@ def ask(sql: str | bytes) -> Conversation[list[list[bytes | None]]]:
             return rows
 
 
-def facts() -> Conversation[ServerFacts]:
-    """Read the server's own limits."""
+def usable_connections() -> Conversation[int]:
+    """Connections the server allows: ``max_connections`` less the slots it reserves."""
     rows = yield from ask(_LIMITS)
-    total, superuser, reserved, recovery = [(value or b"0").decode() for value in rows[0]]
-    usable = int(total) - int(superuser) - int(reserved)
-    return ServerFacts(usable_connections=max(1, usable), in_recovery=recovery == "t")
+    try:
+        total, superuser, reserved = [int(value or b"0") for value in rows[0]]
+    except (IndexError, ValueError) as error:
+        raise ServerProtocolError("the server does not tell its max_connections") from error
+    return max(1, total - superuser - reserved)
 
 
 def initialise(init_query: str) -> Conversation[dict[str, str]]:

@@ -14,7 +14,7 @@ the pool, *recovering* (its client vanished: cancel, roll back, clean), *closing
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import BorrowTimeout, ProxyError, ShuttingDown
 from proxy.pool.pool import Connection, Waiter
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from proxy.session.server_link import ServerLink
     from proxy.session.transport import Transport
     from proxy.wire.stream import ClientStream
+
+PARKED_BYTES: Final = 65536
+"""Bytes a waiting client may send ahead. Until then it is read from, so that its end is noticed."""
 
 
 class ClientLink(Waiter):
@@ -60,6 +63,8 @@ class ClientLink(Waiter):
         self.closed = False
         self.leaving = False
         """Terminate was received: close when what was asked for is done."""
+        self.left_at = 0.0
+        """When the client closed its side without saying goodbye."""
         self.draining = False
         """The proxy is shutting down: close at the end of the transaction."""
         self.reading_paused = False
@@ -96,14 +101,21 @@ class ClientLink(Waiter):
             self.forward(data, server)
         elif self.parked or self.greeting:
             self.stream.held += data
-            self.pause_client()
+            if len(self.stream.held) > PARKED_BYTES:
+                self.pause_client()
         else:
             held = self.stream.held
             self.asked_at = now
             self.start(held + data if held else data, now)
 
     def eof_received(self) -> bool:
-        return False
+        """The client sends no more. What it asked for last is answered, if that is soon."""
+        server = self.server
+        if server is None or self.tls or self.closed or server.stream.is_quiet():
+            return False
+        self.leaving = True
+        self.left_at = monotonic()
+        return True
 
     def connection_lost(self, error: BaseException | None) -> None:
         self.finish("client closed the connection")
@@ -140,7 +152,7 @@ class ClientLink(Waiter):
     def borrow(self, now: float) -> None:
         """Take a server connection, or park until one comes."""
         if self.draining:
-            self.fail(ShuttingDown("terminating connection due to administrator command"), "drain")
+            self.shut_down()
             return
         pool = self.pool
         counters = pool.counters
@@ -155,7 +167,6 @@ class ClientLink(Waiter):
             return
         if server is None:
             self.parked = True
-            self.pause_client()
             pool.park(self, now)
         else:
             counters.borrow_latency.observe(0.0)
@@ -271,7 +282,7 @@ class ClientLink(Waiter):
         if reason != self.pin:
             self.pin_changed(server, reason)
         if self.draining:
-            self.fail(ShuttingDown("terminating connection due to administrator command"), "drain")
+            self.shut_down()
             return
         if reason or stream.in_message() or server.cancelling:
             return
@@ -341,7 +352,11 @@ class ClientLink(Waiter):
         self.draining = True
         server = self.server
         if server is None or (server.stream.is_idle() and not self.greeting):
-            self.fail(ShuttingDown("terminating connection due to administrator command"), "drain")
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """Close now, in a transaction or not, because the proxy is shutting down."""
+        self.fail(ShuttingDown("terminating connection due to administrator command"), "drain")
 
     def fail(self, error: ProxyError, reason: str) -> None:
         """Tell the client why and close its connection."""

@@ -77,9 +77,7 @@ class ServerFacts:
     """What a server says of itself."""
 
     usable_connections: int
-    """Connections it allows, less the slots it reserves."""
-    in_recovery: bool
-    """Whether it is a replica."""
+    """Connections it allows, less the slots it reserves; 0 if it was not asked."""
     baseline: dict[str, str] = field(default_factory=dict)
     """Settings that ``init_query`` made."""
 
@@ -106,8 +104,8 @@ class Dialect(Protocol):
         """Be the client of a server."""
         ...
 
-    def warm_up(self, init_query: str) -> Conversation[ServerFacts]:
-        """Ask a new server connection for its limits and run ``init_query`` on it."""
+    def warm_up(self, init_query: str, *, limits: bool) -> Conversation[ServerFacts]:
+        """Ask a new server connection for its ``limits``, if wanted, and run ``init_query``."""
         ...
 
     def request_tls(self) -> Conversation[bool]:
