@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from proxy.config.model import TargetConfig
     from proxy.wire.dialect import Dialect, ServerFacts, ServerPlan, ServerSession
+    from proxy.wire.steps import Conversation
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 10.0
@@ -60,10 +61,11 @@ class Dialer:
         return protocol
 
     async def open(
-        self, plan: ServerPlan, init_query: str, *, limits: bool
+        self, plan: ServerPlan, warm_up: Conversation[ServerFacts]
     ) -> tuple[ConversationProtocol, ServerSession, ServerFacts]:
         """Open, log in and warm up a connection within ``connect_timeout_s``.
 
+        ``warm_up`` is run once the connection has logged in (``Dialect.warm_up``).
         Raises ``ConnectFailed``, ``ServerRefused``, ``ServerProtocolError``.
         """
         connection: ConversationProtocol | None = None
@@ -71,9 +73,7 @@ class Dialer:
             async with asyncio.timeout(self.target.connect_timeout_s):
                 connection = await self.connect()
                 session = await self._run(connection, self._dialect.log_in(plan))
-                facts = await self._run(
-                    connection, self._dialect.warm_up(init_query, limits=limits)
-                )
+                facts = await self._run(connection, warm_up)
         except TimeoutError as error:
             if connection is not None:
                 connection.abort()

@@ -277,9 +277,10 @@ class Gateway:
             secret=secret,
         )
         group = self.config.target_group
-        connection, session, facts = await self.dialer.open(
-            plan, group.init_query, limits=not group.max_connections
+        warm_up = self.dialect.warm_up(
+            pool.shared, group.init_query, monotonic(), limits=not group.max_connections
         )
+        connection, session, facts = await self.dialer.open(plan, warm_up)
         now = monotonic()
         if not group.max_connections:
             allowed = facts.usable_connections * group.max_connections_percent // 100

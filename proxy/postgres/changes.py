@@ -51,12 +51,14 @@ _OUTLIVES_DISCARD: Final = frozenset({"load", "random_seed", "dblink_connection"
 class Changes:
     """What must be asked at the end of the transaction."""
 
-    __slots__ = ("permanent", "reset", "settings", "suspects")
+    __slots__ = ("permanent", "redefined", "reset", "settings", "suspects")
 
     def __init__(self) -> None:
         self.suspects = 0
         self.settings: set[str] = set()
         self.permanent = ""
+        self.redefined = False
+        """What functions, triggers or views do may have changed."""
         self.reset: set[str] = set()
         """Settings put back to the session's default, and not rolled back since."""
 
@@ -70,6 +72,8 @@ class Changes:
             self.reset.update(known.values)
         if effects.permanent:
             self.permanent = effects.permanent
+        if effects.redefines:
+            self.redefined = True
 
     def rolled_back(self) -> None:
         """Note a ROLLBACK: a RESET inside the transaction did not happen."""

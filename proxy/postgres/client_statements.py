@@ -12,6 +12,7 @@ from proxy.postgres.prepared import (
     Preparation,
     Statement,
     describe_message,
+    parameter_part,
     parse_message,
 )
 from proxy.postgres.rename import identifier
@@ -34,6 +35,8 @@ class ClientStatements:
         """Names of statements that were accepted without a server (``answer_alone``)."""
         self.stale: Statement | None = None
         """Statement that turned out to return something else than what the client was told."""
+        self.stale_parameters = b""
+        """Its ParameterDescription, which a server sends ahead of the error for Describe."""
 
     def forget_all(self) -> None:
         """DISCARD ALL or DEALLOCATE ALL: there are none any more."""
@@ -91,6 +94,7 @@ class ClientStatements:
         if self.stale is statement:
             self.stale = None
             if client_name not in self.unseen:
+                self.stale_parameters = parameter_part(statement.description or b"\0\0")
                 return STALE_NAME
             # The client has not been told what this statement returns: the new one is as good.
             statement = Statement(statement.definition, statement.effects)

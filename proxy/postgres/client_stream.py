@@ -31,6 +31,7 @@ from proxy.postgres.constants import (
     TERMINATE,
 )
 from proxy.postgres.effects import inspect
+from proxy.postgres.hidden import read_catalogue_payloads
 from proxy.postgres.messages import parameter_status
 from proxy.postgres.prepared import Statement, describe_message, parse_message
 from proxy.postgres.recovery import SYNC_MESSAGE
@@ -244,7 +245,7 @@ class PostgresClientStream(RestingStream):
             server.pipeline.push(pl.QUERY_REPLY)
             return None
         sql = data[pos + 5 : stop - 1]
-        effects = inspect(sql)
+        effects = self.effects_of(sql)
         if effects is None:
             server.pipeline.push(pl.QUERY_REPLY)
             return None
@@ -257,6 +258,12 @@ class PostgresClientStream(RestingStream):
             sql = rename_in_text(sql, effects.statement_names, self, server)
         server.pipeline.push(pl.QUERY_REPLY)
         return prefix + b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"
+
+    def effects_of(self, sql: bytes) -> Effects | None:
+        """What a text may leave behind, by itself or in functions that it calls."""
+        effects = inspect(sql)
+        hidden = self.shared.hidden
+        return effects if hidden is None else hidden.added_to(sql, effects)
 
     def pass_unread(self, server: PostgresServerStream) -> None:
         """A statement too long to be read may leave anything behind."""
@@ -284,7 +291,7 @@ class PostgresClientStream(RestingStream):
         if text_end < 0:
             self.error = ClientProtocolError("invalid string in message")
             return None
-        effects = inspect(definition[:text_end])
+        effects = self.effects_of(definition[:text_end])
         prefix = b""
         if effects is not None:
             prefix = self.session.guard_sequences(effects, server)
@@ -416,5 +423,7 @@ class PostgresClientStream(RestingStream):
             return
         if question.purpose == pl.SETTLE:
             self.session.settled(question, server)
+        elif question.purpose == pl.CATALOGUE:
+            self.shared.hidden = read_catalogue_payloads(question.rows)
         elif question.purpose == pl.REPLAY:
             self.error = self.session.replayed(question, server)

@@ -85,8 +85,12 @@ class PostgresDialect:
             tls=result.tls,
         )
 
-    def warm_up(self, init_query: str, *, limits: bool) -> Conversation[ServerFacts]:
+    def warm_up(
+        self, shared: PoolState, init_query: str, now: float, *, limits: bool
+    ) -> Conversation[ServerFacts]:
         usable_connections = (yield from warmup.usable_connections()) if limits else 0
+        if shared.catalogue_is_due(now):
+            shared.hidden = yield from warmup.hidden_effects()
         baseline = (yield from warmup.initialise(init_query)) if init_query else {}
         return ServerFacts(usable_connections=usable_connections, baseline=baseline)
 

@@ -44,6 +44,7 @@ class Effects:
         "may_end",
         "permanent",
         "reads_sequences",
+        "redefines",
         "reset_all",
         "resets",
         "settings",
@@ -66,8 +67,22 @@ class Effects:
         """Runs a statement that SQL PREPARE or the extended protocol prepared."""
         self.reads_sequences = False
         """Calls currval or lastval, which depend on what the connection did before."""
+        self.redefines = False
+        """Changes what functions, triggers and views do (``hidden.py``)."""
         self.statement_names: list[tuple[int, int]] = []
         """Where PREPARE, EXECUTE and DEALLOCATE name a statement: offsets into the text."""
+
+    def add(self, other: Effects) -> None:
+        """Do what another text does, too; places in its text are left out."""
+        self.settings |= other.settings
+        self.resets |= other.resets
+        self.reset_all |= other.reset_all
+        self.may_begin |= other.may_begin
+        self.may_end |= other.may_end
+        self.permanent = self.permanent or other.permanent
+        self.executes |= other.executes
+        self.reads_sequences |= other.reads_sequences
+        self.redefines |= other.redefines
 
     def __bool__(self) -> bool:
         return bool(
@@ -78,6 +93,8 @@ class Effects:
             or self.may_end
             or self.permanent
             or self.reads_sequences
+            or self.redefines
+            or self.executes
             or self.statement_names
         )
 
@@ -279,6 +296,7 @@ def _explain(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
 
 def _create(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
     _explain(effects, words, tokens)
+    _define(effects, words, tokens)
 
 
 def _listen(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
@@ -304,6 +322,7 @@ def _close(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
 
 def _drop(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
     effects.may_end |= TEMPORARY_TABLE
+    _define(effects, words, tokens)
 
 
 _SET_IN_BODY: Final = re.compile(rb"\bset\s+(?:session\s+)?([a-z_][\w.]*)\s*(?:=|\bto\b)")
@@ -311,7 +330,11 @@ _SET_IN_BODY: Final = re.compile(rb"\bset\s+(?:session\s+)?([a-z_][\w.]*)\s*(?:=
 
 def _do(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
     """A DO block can do anything; its body is searched for everything the rules above know."""
-    body = b" ".join(token.text for token in tokens if token.kind == "string").lower()
+    _search_body(effects, b" ".join(token.text for token in tokens if token.kind == "string"))
+
+
+def _search_body(effects: Effects, body: bytes) -> None:
+    body = body.lower()
     effects.settings.update(_text(name) for name in _SET_IN_BODY.findall(body))
     for word, state in (
         (b"temp", TEMPORARY_TABLE),
@@ -326,6 +349,23 @@ def _do(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
         effects.permanent = "load"
 
 
+def body_effects(source: bytes) -> Effects:
+    """What the body of a function may leave behind."""
+    effects = Effects()
+    _search_body(effects, source)
+    _scan_functions(effects, source)
+    return effects
+
+
+_DEFINITIONS: Final = frozenset(
+    {b"function", b"procedure", b"trigger", b"view", b"rule", b"extension", b"schema", b"language"}
+)
+
+
+def _define(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    effects.redefines = not _DEFINITIONS.isdisjoint(words[:6])
+
+
 _RULES: Final = {
     b"set": _set,
     b"reset": _reset,
@@ -335,6 +375,7 @@ _RULES: Final = {
     b"deallocate": _deallocate,
     b"explain": _explain,
     b"create": _create,
+    b"alter": _define,
     b"listen": _listen,
     b"unlisten": _unlisten,
     b"load": _load,

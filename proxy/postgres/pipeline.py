@@ -45,6 +45,7 @@ REPLAY: Final = 1
 SETTLE: Final = 2
 CLEAN: Final = 3
 PROBE: Final = 4
+CATALOGUE: Final = 5
 
 
 class Question:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from proxy.postgres.prepared import StatementRegistry
 from proxy.postgres.settings import Settings, SettingsTable
 
-_WELCOMES: int = 1024
+_WELCOMES: Final = 1024
+CATALOGUE_S: Final = 60.0
+"""Seconds after which a new server connection reads again what functions do (``hidden.py``)."""
+
+
+if TYPE_CHECKING:
+    from proxy.postgres.hidden import HiddenEffects
 
 
 class PoolState:
@@ -20,6 +28,9 @@ class PoolState:
         A connection that has them and nothing else has the settings ``settings.none``."""
         self.discarded: Settings = self.settings.none
         """Settings of a connection after DISCARD ALL, which undoes ``init_query``."""
+        self.hidden: HiddenEffects | None = None
+        """What functions, triggers and views of the database do to a session."""
+        self.catalogue_read_at: float | None = None
         self._reported: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         self._greetings: dict[Settings, dict[str, str]] = {}
 
@@ -28,6 +39,13 @@ class PoolState:
         if baseline != self.baseline:
             self.baseline = baseline
             self.discarded = self.settings.intern(dict.fromkeys(baseline, ""))
+
+    def catalogue_is_due(self, now: float) -> bool:
+        """Whether a new server connection should read the catalogue; says yes once at a time."""
+        if self.catalogue_read_at is not None and now - self.catalogue_read_at < CATALOGUE_S:
+            return False
+        self.catalogue_read_at = now
+        return True
 
     def intern_reported(self, values: dict[str, str]) -> dict[str, str]:
         """Return the one dictionary with these parameter statuses; it must not be changed."""

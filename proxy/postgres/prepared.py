@@ -87,6 +87,11 @@ def result_shape(row_description: bytes) -> bytes:
     return bytes(shape)
 
 
+def parameter_part(description: bytes) -> bytes:
+    """The ParameterDescription payload at the beginning of a statement's description."""
+    return description[: 2 + 4 * int.from_bytes(description[:2], "big")]
+
+
 def parse_message(name: bytes, definition: bytes) -> bytes:
     """Encode Parse."""
     length = len(name) + 5 + len(definition)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from proxy.postgres import pipeline as pl
 from proxy.postgres.prepared import SERVER_NAME_PREFIX, STALE_NAME
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _SERVER_NAME: Final = re.compile(re.escape(SERVER_NAME_PREFIX) + rb"\d+")
 _STALE_ERROR: Final = (
     b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0"
-    b"Fplancache.c\0L%d\0RRevalidateCachedQuery\0\0"
+    b"Fplancache.c\0RRevalidateCachedQuery\0\0"
 )
 
 
@@ -23,16 +24,26 @@ def rename_in_error(
 ) -> bytes:
     """Put the client's statement names back into an ErrorResponse (a whole message)."""
     payload = message[5:]
-    if STALE_NAME[:63] in payload:
-        payload = _STALE_ERROR.replace(b"L%d\0", b"")
-    else:
-        names = {
-            server.statements.names[statement]: name
-            for name, statement in client.statements.named.items()
-            if statement in server.statements.names
-        }
-        payload = _SERVER_NAME.sub(lambda match: names.get(match[0], match[0]), payload)
-    return message[:1] + (len(payload) + 4).to_bytes(4, "big") + payload
+    if STALE_NAME in payload:
+        return _stale_error(client, describing=server.pipeline.kind() == pl.DESCRIBE)
+    names = {
+        server.statements.names[statement]: name
+        for name, statement in client.statements.named.items()
+        if statement in server.statements.names
+    }
+    return _message(b"E", _SERVER_NAME.sub(lambda match: names.get(match[0], match[0]), payload))
+
+
+def _stale_error(client: PostgresClientStream, *, describing: bool) -> bytes:
+    """What a server says of a statement that would now return something else."""
+    error = _message(b"E", _STALE_ERROR)
+    if not describing:
+        return error
+    return _message(b"t", client.statements.stale_parameters) + error
+
+
+def _message(kind: bytes, payload: bytes) -> bytes:
+    return kind + (len(payload) + 4).to_bytes(4, "big") + payload
 
 
 def rename_in_text(

@@ -13,6 +13,7 @@ from proxy.errors import ServerRefused
 from proxy.postgres import pipeline as pl
 from proxy.postgres.changes import Changes, session_settings, survives_discard
 from proxy.postgres.effects import PREPARED_STATEMENT, REASONS, Effects
+from proxy.postgres.hidden import CATALOGUE_QUERY
 from proxy.postgres.messages import parameter_status, parse_error_fields
 from proxy.postgres.pipeline import Question
 from proxy.postgres.settings import Settings, replay_query
@@ -162,13 +163,14 @@ class Session:
             self.permanent = self.permanent or changes.permanent
             server.dirty = True
             server.spoilt = server.spoilt or survives_discard(changes.permanent)
-        if self.permanent:
-            return b""
-        query = changes.query()
-        if not query:
-            return b""
-        self.settling = changes
-        return server.ask(query, Question(pl.SETTLE))
+        message = b""
+        if changes.redefined:
+            message = server.ask(CATALOGUE_QUERY, Question(pl.CATALOGUE))
+        query = b"" if self.permanent else changes.query()
+        if query:
+            self.settling = changes
+            message += server.ask(query, Question(pl.SETTLE))
+        return message
 
     def settled(self, question: Question, server: PostgresServerStream) -> None:
         """Take the server's answer to ``settle``."""

@@ -8,6 +8,7 @@ from proxy.errors import ServerProtocolError, ServerRefused
 from proxy.postgres.changes import decode_row
 from proxy.postgres.constants import DATA_ROW, ERROR_RESPONSE, HOLD_LIMIT_BYTES, READY_FOR_QUERY
 from proxy.postgres.effects import inspect
+from proxy.postgres.hidden import CATALOGUE_QUERY, HiddenEffects, read_catalogue
 from proxy.postgres.messages import parse_error_fields
 from proxy.postgres.settings import quote_literal
 from proxy.wire.steps import Conversation, Read, Send
@@ -52,6 +53,18 @@ def usable_connections() -> Conversation[int]:
     except (IndexError, ValueError) as error:
         raise ServerProtocolError("the server does not tell its max_connections") from error
     return max(1, total - superuser - reserved)
+
+
+def hidden_effects() -> Conversation[HiddenEffects | None]:
+    """Read what functions, triggers and views of the database do to a session.
+
+    ``None`` if nothing, or if this server cannot be asked (PostgreSQL 13 and older).
+    """
+    try:
+        rows = yield from ask(CATALOGUE_QUERY)
+    except ServerRefused:
+        return None
+    return read_catalogue(rows)
 
 
 def initialise(init_query: str) -> Conversation[dict[str, str]]:

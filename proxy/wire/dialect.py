@@ -104,8 +104,13 @@ class Dialect(Protocol):
         """Be the client of a server."""
         ...
 
-    def warm_up(self, init_query: str, *, limits: bool) -> Conversation[ServerFacts]:
-        """Ask a new server connection for its ``limits``, if wanted, and run ``init_query``."""
+    def warm_up(
+        self, shared: Any, init_query: str, now: float, *, limits: bool
+    ) -> Conversation[ServerFacts]:
+        """Ask a new server connection for its ``limits``, if wanted, and run ``init_query``.
+
+        ``shared`` is what the pool's sessions share; ``now`` is monotonic, in seconds.
+        """
         ...
 
     def request_tls(self) -> Conversation[bool]:

@@ -1,0 +1,94 @@
+"""Session state changed where no text shows it: in functions, triggers and views.
+
+``SELECT pick_tenant(42)`` may set a setting or take an advisory lock inside. So the proxy asks each
+database once in a while, and whenever a definition changes through it, which functions contain
+anything that ``effects.py`` knows, which call those, and which triggers and views use them. Their
+names then count as what their bodies say. Functions in C and code that is put together at run time
+stay invisible.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from proxy.postgres.changes import decode_row
+from proxy.postgres.effects import Effects, body_effects
+
+CATALOGUE_QUERY: Final = (
+    b"WITH RECURSIVE functions AS ("
+    b"SELECT p.oid,p.proname,"
+    b"coalesce(pg_catalog.pg_get_function_sqlbody(p.oid),p.prosrc) AS source"
+    b" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid=p.prolang"
+    b" WHERE p.pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace,"
+    b"'information_schema'::pg_catalog.regnamespace) AND l.lanname NOT IN ('internal','c')),"
+    b" stateful AS ("
+    b"SELECT oid,proname,source FROM functions WHERE source OPERATOR(pg_catalog.~*) "
+    b"'set_config|advisory_(?!xact)|setseed|dblink_connect|set_limit|currval|lastval|pg_settings"
+    b"|\\mlisten\\M|\\mload\\M|\\mprepare\\M|\\mpg_temp|\\mtemp\\M|\\mtemporary\\M|with\\s+hold"
+    b"|(^|;|''|\\mbegin|\\mthen|\\melse|\\mloop)\\s*(re)?set\\s'"
+    b" UNION SELECT f.oid,f.proname,f.source FROM functions f JOIN stateful s"
+    b" ON pg_catalog.strpos(pg_catalog.lower(f.source),pg_catalog.lower(s.proname::text))>0)"
+    b" SELECT proname::text,source FROM stateful"
+    b" UNION ALL SELECT c.relname::text,s.source FROM pg_catalog.pg_trigger t"
+    b" JOIN stateful s ON t.tgfoid=s.oid JOIN pg_catalog.pg_class c ON c.oid=t.tgrelid"
+    b" UNION ALL SELECT c.relname::text,s.source FROM pg_catalog.pg_depend d"
+    b" JOIN stateful s ON d.refobjid=s.oid"
+    b" AND d.refclassid='pg_catalog.pg_proc'::pg_catalog.regclass"
+    b" JOIN pg_catalog.pg_rewrite w ON w.oid=d.objid"
+    b" AND d.classid='pg_catalog.pg_rewrite'::pg_catalog.regclass"
+    b" JOIN pg_catalog.pg_class c ON c.oid=w.ev_class"
+    b" LIMIT 5000"
+)
+_ROUNDS: Final = 4
+"""How deep functions that call functions are followed."""
+
+
+class HiddenEffects:
+    """What the names of one database may do to a session."""
+
+    def __init__(self, sources: dict[bytes, list[bytes]]) -> None:
+        names = sorted(sources, key=len, reverse=True)
+        self._names = re.compile(
+            rb"(?<![\w$])(?:" + b"|".join(map(re.escape, names)) + rb")(?![\w$])"
+        )
+        self._effects = {name: _of_sources(sources[name]) for name in names}
+        for _ in range(_ROUNDS):
+            for name in names:
+                for source in sources[name]:
+                    for called in self._names.findall(source.lower()):
+                        self._effects[name].add(self._effects[called])
+
+    def added_to(self, sql: bytes, effects: Effects | None) -> Effects | None:
+        """Effects of a text, those of the names in it included."""
+        found = set(self._names.findall(sql.lower()))
+        if not found:
+            return effects
+        merged = Effects()
+        if effects is not None:
+            merged.add(effects)
+            merged.statement_names = effects.statement_names
+        for name in found:
+            merged.add(self._effects[name])
+        return merged
+
+
+def read_catalogue(rows: list[list[bytes | None]]) -> HiddenEffects | None:
+    """Make sense of the answer to ``CATALOGUE_QUERY``; ``None`` when nothing is hidden."""
+    sources: dict[bytes, list[bytes]] = {}
+    for row in rows:
+        if len(row) == 2 and row[0] and row[1]:
+            sources.setdefault(row[0].lower(), []).append(row[1])
+    return HiddenEffects(sources) if sources else None
+
+
+def read_catalogue_payloads(payloads: list[bytes]) -> HiddenEffects | None:
+    """The same from DataRow payloads."""
+    return read_catalogue([decode_row(payload) for payload in payloads])
+
+
+def _of_sources(sources: list[bytes]) -> Effects:
+    effects = Effects()
+    for source in sources:
+        effects.add(body_effects(source))
+    return effects
