@@ -121,6 +121,10 @@ class Pipeline:
             return self.replies[self.head].kind
         return NOTHING
 
+    def pending(self) -> list[Reply]:
+        """Every owed reply, in order."""
+        return self.replies[self.head :]
+
     def push(self, reply: Reply) -> None:
         """Note a message sent to the server."""
         kind = reply.kind

@@ -26,12 +26,18 @@ def rename_in_error(
     payload = message[5:]
     if STALE_NAME in payload:
         return _stale_error(client, describing=server.pipeline.kind() == pl.DESCRIBE)
-    names = {
-        server.statements.names[statement]: name
-        for name, statement in client.statements.named.items()
-        if statement in server.statements.names
-    }
+    names = _client_names(client, server)
     return _message(b"E", _SERVER_NAME.sub(lambda match: names.get(match[0], match[0]), payload))
+
+
+def _client_names(client: PostgresClientStream, server: PostgresServerStream) -> dict[bytes, bytes]:
+    """The client's names by the server's, also those whose Close is still on its way."""
+    found = list(client.statements.named.items())
+    for reply in server.pipeline.pending():
+        if reply.preparation is not None and reply.preparation.client_name:
+            found.append((reply.preparation.client_name, reply.preparation.statement))
+    known = server.statements.names
+    return {known[statement]: name for name, statement in found if statement in known}
 
 
 def _stale_error(client: PostgresClientStream, *, describing: bool) -> bytes:

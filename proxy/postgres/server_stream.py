@@ -335,7 +335,7 @@ class PostgresServerStream(ServerStream):
 
     def abandon(self, dropped: list[Reply]) -> None:
         """Forget what was being prepared by messages that the server has discarded."""
-        for reply in dropped:
+        for reply in reversed(dropped):
             preparation = reply.preparation
             if preparation is None or reply.kind == pl.OWN_DESCRIBE:
                 continue
