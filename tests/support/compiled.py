@@ -54,11 +54,17 @@ def build(modules: list[str]) -> None:
             dirs_exist_ok=True,
             ignore=shutil.ignore_patterns("__pycache__", "*.so"),
         )
-    shutil.copy2(ROOT / "pyproject.toml", COPY)
     if not fresh:
+        # setuptools, which mypyc runs, would trip over a pyproject.toml that is not meant for it.
+        (COPY / "pyproject.toml").unlink(missing_ok=True)
         mypyc = Path(sys.executable).with_name("mypyc")
-        subprocess.run([str(mypyc), *modules], cwd=COPY, check=True, stdout=subprocess.DEVNULL)
+        command = [str(mypyc), "--strict", "--ignore-missing-imports", *modules]
+        environment = {**os.environ, "MYPYC_OPT_LEVEL": "1"}
+        run = subprocess.run(command, cwd=COPY, capture_output=True, text=True, env=environment)
+        if run.returncode != 0:
+            raise SystemExit(f"mypyc failed:\n{run.stdout[-5000:]}{run.stderr[-5000:]}")
         stamp.write_text(digest)
+    shutil.copy2(ROOT / "pyproject.toml", COPY)
 
 
 def main(arguments: list[str]) -> int:
