@@ -18,8 +18,20 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / ".cache" / "compiled"
-TESTS = ["--ignore=tests/integration", "--ignore=tests/soak"]
-"""Beyond the unit tests, the differential ones: they compare bytes, so a twin's slip shows."""
+NOT_COPIED = shutil.ignore_patterns(
+    "__pycache__", "*.so", ".git", ".venv*", ".cache", ".*_cache", ".hypothesis"
+)
+
+
+def chosen_tests() -> list[str]:
+    """Give all tests but the slow ones: of the integration tests only the drivers'.
+
+    The differential ones are among them: they compare bytes, so a twin's slip shows.
+    """
+    slow = {"integration", "soak", "support", "__pycache__"}
+    paths = [path for path in (ROOT / "tests").iterdir() if path.name not in slow]
+    quick = [path.name for path in paths if path.is_dir() or path.name.startswith("test_")]
+    return [*(f"tests/{name}" for name in sorted(quick)), "tests/integration/test_drivers.py"]
 
 
 def compiled_modules(root: Path = ROOT) -> list[str]:
@@ -47,13 +59,7 @@ def build(modules: list[str]) -> None:
     fresh = stamp.exists() and stamp.read_text() == digest
     if not fresh:
         shutil.rmtree(COPY, ignore_errors=True)
-    for folder in ("proxy", "tests"):
-        shutil.copytree(
-            ROOT / folder,
-            COPY / folder,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns("__pycache__", "*.so"),
-        )
+    shutil.copytree(ROOT, COPY, dirs_exist_ok=True, ignore=NOT_COPIED)
     if not fresh:
         # setuptools, which mypyc runs, would trip over a pyproject.toml that is not meant for it.
         (COPY / "pyproject.toml").unlink(missing_ok=True)
@@ -79,7 +85,7 @@ def main(arguments: list[str]) -> int:
     build(modules)
     print(f"=== compiled twin: {len(modules)} modules ===", flush=True)
     environment = {**os.environ, "TIDEGATE_REQUIRE_COMPILED": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", *(arguments or TESTS)]
+    command = [sys.executable, "-m", "pytest", "-q", *(arguments or chosen_tests())]
     return subprocess.run(command, cwd=COPY, env=environment).returncode
 
 
