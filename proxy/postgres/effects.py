@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from proxy.postgres.tokens import Token, statements
+from proxy.postgres.tokens import Token, identifier, statements
 
 TEMPORARY_TABLE: Final = 1
 ADVISORY_LOCK: Final = 2
@@ -39,6 +39,7 @@ class Effects:
     """What a text may do to session state."""
 
     __slots__ = (
+        "deallocated",
         "executes",
         "may_begin",
         "may_end",
@@ -71,6 +72,8 @@ class Effects:
         """Changes what functions, triggers and views do (``hidden.py``)."""
         self.statement_names: list[tuple[int, int]] = []
         """Where PREPARE, EXECUTE and DEALLOCATE name a statement: offsets into the text."""
+        self.deallocated: list[bytes] = []
+        """Statements that DEALLOCATE names."""
 
     def add(self, other: Effects) -> None:
         """Do what another text does, too; places in its text are left out."""
@@ -148,8 +151,8 @@ def _analyse(sql: bytes) -> Effects | None:
     return effects or None
 
 
-_SET_CONFIG: Final = re.compile(rb"set_config\s*\(")
-_SET_CONFIG_LITERAL: Final = re.compile(rb"set_config\s*\(\s*'+([\w.]+)'+\s*(?:::\s*\w+\s*)?,")
+_SET_CONFIG: Final = re.compile(rb"set_config\"?\s*\(")
+_SET_CONFIG_LITERAL: Final = re.compile(rb"set_config\"?\s*\(\s*'+([\w.]+)'+\s*(?:::\s*\w+\s*)?,")
 _UPDATE_SETTINGS: Final = re.compile(rb"\bupdate\s+(?:only\s+)?(?:\w+\s*\.\s*)?\"?pg_settings")
 """The view has a rule that turns UPDATE into set_config."""
 _ADVISORY: Final = re.compile(rb"advisory_(?!xact|unlock_all)")
@@ -280,6 +283,7 @@ def _deallocate(effects: Effects, words: list[bytes], tokens: list[Token]) -> No
     start = 2 if words[1:2] == [b"prepare"] and len(words) > 2 else 1
     if words[start : start + 1] != [b"all"]:
         _name_statement(effects, tokens, start)
+        effects.deallocated += [identifier(token.text) for token in tokens[start : start + 1]]
 
 
 def _name_statement(effects: Effects, tokens: list[Token], index: int) -> None:
