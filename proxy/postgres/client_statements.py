@@ -15,7 +15,7 @@ from proxy.postgres.prepared import (
     parameter_part,
     parse_message,
 )
-from proxy.postgres.rename import identifier
+from proxy.postgres.tokens import identifier
 
 if TYPE_CHECKING:
     from proxy.postgres.effects import Effects
@@ -35,19 +35,54 @@ class ClientStatements:
         """Names of statements that were accepted without a server (``answer_alone``)."""
         self.stale: Statement | None = None
         """Statement that turned out to return something else than what the client was told."""
+        self.lost: dict[bytes, bytes] = {}
+        """Client's names by those of statements on this server connection that are no more."""
         self.stale_parameters = b""
         """Its ParameterDescription, which a server sends ahead of the error for Describe."""
 
+    def detach(self) -> None:
+        """The session leaves the server connection."""
+        self.lost = {}
+
     def forget_all(self) -> None:
-        """DISCARD ALL or DEALLOCATE ALL: there are none any more."""
+        """DISCARD ALL or DEALLOCATE ALL: there are none any more, except the unnamed one."""
         self.named.clear()
         self.unseen.clear()
-        self.unnamed = None
 
-    def forget(self, name: bytes, statement: Statement) -> None:
+    def forget(self, preparation: Preparation) -> None:
         """The server has refused to prepare a statement."""
-        if self.named.get(name) is statement:
-            del self.named[name]
+        self.lost[preparation.server_name] = preparation.client_name
+        if self.named.get(preparation.client_name) is preparation.statement:
+            del self.named[preparation.client_name]
+
+    def parse_unnamed(self, server: PostgresServerStream, statement: Statement) -> None:
+        """Note a Parse of the unnamed statement."""
+        if server.pipeline.skipping:
+            return
+        preparation = Preparation(statement, b"", b"", self.unnamed)
+        self.unnamed = statement
+        server.unnamed = statement
+        server.pipeline.push(Reply(pl.PARSE, preparation))
+
+    def restore_unnamed(self, preparation: Preparation, *, failed: bool) -> None:
+        """The server has discarded or refused a Parse of the unnamed statement."""
+        if self.unnamed is preparation.statement:
+            self.unnamed = None if failed else preparation.replaced
+
+    def deallocate(self, names: list[bytes], server: PostgresServerStream) -> None:
+        """SQL DEALLOCATE goes to the server, under its name for the statement.
+
+        That may be other sessions' statement, too: they get it prepared again. It is closed as
+        well, in case that DEALLOCATE fails.
+        """
+        if server.status == IN_FAILED_TRANSACTION or server.pipeline.skipping:
+            return
+        for name in names:
+            statement = self.named.pop(name, None)
+            server_name = server.statements.names.get(statement) if statement else None
+            if statement is not None and server_name is not None:
+                self.lost[server_name] = name
+                server.statements.drop(statement)
 
     def close(self, name: bytes) -> Reply:
         """Close a statement; it comes back if the server discards the message."""
@@ -76,16 +111,17 @@ class ClientStatements:
             server.pipeline.push(pl.PARSE_REPLY)
             return prefix + parse_message(known, statement.definition)
         server_name = server.statements.new_name()
-        if server.status == IN_FAILED_TRANSACTION and server.pipeline.is_empty():
-            server.pipeline.push(pl.PARSE_REPLY)
-            return parse_message(server_name, statement.definition)
         preparation = Preparation(statement, name, server_name)
         if not server.pipeline.skipping:
             self.named[name] = statement
             server.statements.register(statement, server_name)
         server.pipeline.push(Reply(pl.PARSE, preparation))
+        message = parse_message(server_name, statement.definition)
+        if server.status == IN_FAILED_TRANSACTION and server.pipeline.owed == 0:
+            # Only ROLLBACK and its like can be parsed now, and they return nothing.
+            return message
         server.pipeline.push(Reply(pl.OWN_DESCRIBE, preparation))
-        return parse_message(server_name, statement.definition) + describe_message(server_name)
+        return message + describe_message(server_name)
 
     def name_on(
         self, server: PostgresServerStream, statement: Statement, client_name: bytes

@@ -15,11 +15,8 @@ from proxy.errors import ClientProtocolError, ProxyError
 from proxy.postgres import pipeline as pl
 from proxy.postgres.constants import (
     BIND,
-    CLOSE,
     COPY_DATA,
-    COPY_DONE,
     COPY_FAIL,
-    DESCRIBE,
     EXECUTE,
     FLUSH,
     FUNCTION_CALL,
@@ -28,41 +25,33 @@ from proxy.postgres.constants import (
     PARSE,
     QUERY,
     SYNC,
-    TERMINATE,
 )
-from proxy.postgres.effects import inspect
 from proxy.postgres.hidden import read_catalogue_payloads
 from proxy.postgres.messages import parameter_status
-from proxy.postgres.prepared import Statement, describe_message, parse_message
-from proxy.postgres.recovery import SYNC_MESSAGE
-from proxy.postgres.rename import rename_in_text
 from proxy.postgres.reply import error_reply
-from proxy.postgres.resting_stream import READY_IDLE, RestingStream
+from proxy.postgres.resting_stream import READY_IDLE
 from proxy.postgres.server_stream import PostgresServerStream
-from proxy.postgres.session import Session
+from proxy.postgres.translating_stream import TranslatingStream
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-    from proxy.postgres.effects import Effects
     from proxy.postgres.pipeline import Question
     from proxy.postgres.pool_state import PoolState
     from proxy.postgres.settings import Settings
     from proxy.wire.stream import ServerStream
 
 
-class PostgresClientStream(RestingStream):
+class PostgresClientStream(TranslatingStream):
     """Protocol state of one client session."""
 
     def __init__(self, shared: PoolState, startup: Settings, key_data: bytes) -> None:
-        super().__init__(shared)
-        self.session = Session(shared, startup)
+        super().__init__(shared, startup)
         self.key_data = key_data
         """BackendKeyData, until it has been sent."""
         self.server: PostgresServerStream | None = None
         self.announce = b""
         """Parameter statuses to send because another server reports other values."""
-        self.consumed: i64 = 0
 
     # What the link asks.
 
@@ -79,6 +68,7 @@ class PostgresClientStream(RestingStream):
         if server is not None:
             server.client = None
             self.server = None
+            self.statements.detach()
             if self.session.is_unsettled():
                 server.dirty = True
         self.waiting = False
@@ -205,191 +195,6 @@ class PostgresClientStream(RestingStream):
             self.error = ClientProtocolError(f"invalid message length {length}")
         return False
 
-    def translate(
-        self, kind: int, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
-    ) -> bytes | None:
-        """Note a message in the pipeline; return what replaces it, ``None`` if it goes as it is.
-
-        The replacement stands for the bytes up to ``consumed``.
-        """
-        self.consumed = stop if stop < end else end
-        if kind == QUERY:
-            return self.query(server, data, pos, stop, end)
-        if kind == TERMINATE:
-            self.terminated = True
-            return None
-        if kind == COPY_DONE or kind == COPY_FAIL:
-            server.pipeline.push(pl.COPY_END_REPLY)
-            return None
-        if kind == FUNCTION_CALL:
-            server.pipeline.push(pl.FUNCTION_CALL_REPLY)
-            return None
-        if kind == PARSE:
-            return self.parse(server, data, pos, stop, end)
-        if kind == BIND:
-            return self.bind(server, data, pos, stop, end)
-        server.unsynced = True
-        return self.describe_or_close(kind, server, data, pos, stop)
-
-    def query(
-        self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
-    ) -> bytes | None:
-        if server.unsynced:
-            # PostgreSQL then fails the next Bind, whosever it is: "unexpected state STARTED".
-            server.spoilt = True
-        server.unsynced = False
-        server.unnamed = None
-        self.statements.unnamed = None
-        if stop > end:
-            self.pass_unread(server)
-            server.pipeline.push(pl.QUERY_REPLY)
-            return None
-        sql = data[pos + 5 : stop - 1]
-        effects = self.effects_of(sql)
-        if effects is None:
-            server.pipeline.push(pl.QUERY_REPLY)
-            return None
-        prefix = self.note(effects, server)
-        if effects.statement_names and self.statements.named:
-            ours = self.statements.prepare_for_sql(sql, effects, server)
-            if ours:
-                server.pipeline.push(pl.OWN_SYNC_REPLY)
-                prefix += ours + SYNC_MESSAGE
-            sql = rename_in_text(sql, effects.statement_names, self, server)
-        server.pipeline.push(pl.QUERY_REPLY)
-        return prefix + b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"
-
-    def effects_of(self, sql: bytes) -> Effects | None:
-        """What a text may leave behind, by itself or in functions that it calls."""
-        effects = inspect(sql)
-        hidden = self.shared.hidden
-        return effects if hidden is None else hidden.added_to(sql, effects)
-
-    def pass_unread(self, server: PostgresServerStream) -> None:
-        """A statement too long to be read may leave anything behind."""
-        self.session.permanent = self.session.permanent or "statement_size"
-        server.dirty = True
-
-    def parse(
-        self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
-    ) -> bytes | None:
-        named = data.find(b"\0", pos + 5)
-        if named < 0 or named >= stop:
-            self.error = ClientProtocolError("invalid string in message")
-            return None
-        name = data[pos + 5 : named]
-        if stop > end:
-            self.pass_unread(server)
-            server.unsynced = True
-            if not name:
-                self.statements.unnamed = None
-                server.unnamed = self.statements
-            server.pipeline.push(pl.PARSE_REPLY)
-            return None
-        definition = data[named + 1 : stop]
-        text_end = definition.find(b"\0")
-        if text_end < 0:
-            self.error = ClientProtocolError("invalid string in message")
-            return None
-        effects = self.effects_of(definition[:text_end])
-        prefix = b""
-        if effects is not None:
-            prefix = self.session.guard_sequences(effects, server)
-            if effects.statement_names and self.statements.named:
-                sql = definition[:text_end]
-                prefix += self.statements.prepare_for_sql(sql, effects, server)
-                sql = rename_in_text(sql, effects.statement_names, self, server)
-                definition = sql + definition[text_end:]
-        server.unsynced = True
-        statement = Statement(definition, effects)
-        if name:
-            return prefix + self.statements.parse(server, name, statement)
-        self.statements.unnamed = statement
-        server.unnamed = statement
-        server.pipeline.push(pl.PARSE_REPLY)
-        return None if effects is None else prefix + parse_message(b"", definition)
-
-    def bind(
-        self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
-    ) -> bytes | None:
-        portal = data.find(b"\0", pos + 5)
-        named = data.find(b"\0", portal + 1) if portal >= 0 else -1
-        if named < 0 or named >= stop:
-            self.error = ClientProtocolError("invalid string in message")
-            return None
-        if named == portal + 1:
-            prefix = self.use_unnamed(server)
-            server.unsynced = True
-            server.pipeline.push(pl.BIND_REPLY)
-            if prefix:
-                self.consumed = named + 1
-                return prefix + data[pos : named + 1]
-            return None
-        name = data[portal + 1 : named]
-        statement = self.statements.named.get(name)
-        if statement is None or server.pipeline.skipping:
-            server.unsynced = True
-            server.pipeline.push(pl.BIND_REPLY)
-            return None
-        prefix = b""
-        if statement.effects is not None:
-            prefix = self.note(statement.effects, server)
-        server.unsynced = True
-        server_name = self.statements.name_on(server, statement, name)
-        if server_name is None:
-            self.waiting = True
-            self.consumed = pos
-            return prefix + self.statements.prepare(server, name)
-        server.pipeline.push(pl.BIND_REPLY)
-        self.consumed = named + 1
-        length = int(stop - pos - 1) + len(server_name) - (named - portal - 1)
-        head = b"B" + length.to_bytes(4, "big") + data[pos + 5 : portal + 1]
-        return prefix + head + server_name + b"\0"
-
-    def use_unnamed(self, server: PostgresServerStream) -> bytes:
-        """Have the client's unnamed statement be the server's; note what executing it may do."""
-        statement = self.statements.unnamed
-        prefix = b""
-        if statement is not None and statement.effects is not None:
-            prefix = self.note(statement.effects, server)
-        return prefix + self.statements.use_unnamed(server)
-
-    def describe_or_close(
-        self, kind: int, server: PostgresServerStream, data: bytes, pos: i64, stop: i64
-    ) -> bytes | None:
-        named = data.find(b"\0", pos + 6)
-        if named != stop - 1:
-            self.error = ClientProtocolError("invalid string in message")
-            return None
-        name = data[pos + 6 : named]
-        if data[pos + 5] != 0x53:
-            server.pipeline.push(pl.DESCRIBE_REPLY if kind == DESCRIBE else pl.CLOSE_REPLY)
-            return None
-        if kind == CLOSE:
-            if not name:
-                self.statements.unnamed = None
-                server.unnamed = None
-                server.pipeline.push(pl.CLOSE_REPLY)
-            elif not server.pipeline.skipping:
-                server.pipeline.push(self.statements.close(name))
-            return None
-        if not name:
-            prefix = self.use_unnamed(server)
-            server.pipeline.push(pl.DESCRIBE_REPLY)
-            return prefix + data[pos:stop] if prefix else None
-        statement = self.statements.named.get(name)
-        if statement is None or server.pipeline.skipping:
-            server.pipeline.push(pl.DESCRIBE_REPLY)
-            return None
-        server_name = self.statements.name_on(server, statement, name)
-        self.statements.unseen.discard(name)
-        if server_name is None:
-            self.waiting = True
-            self.consumed = pos
-            return self.statements.prepare(server, name)
-        server.pipeline.push(pl.DESCRIBE_REPLY)
-        return describe_message(server_name)
-
     # What goes ahead of the client's own messages.
 
     def preamble(self, server: PostgresServerStream) -> bytes:
@@ -397,20 +202,13 @@ class PostgresClientStream(RestingStream):
         if self.remain > 0:
             return b""
         message = b""
+        # Not while anything runs: Close in the middle of COPY IN would break it.
+        closing = bool(server.statements.obsolete) and server.is_quiet()
         if server.settings is not self.session.settings:
             message = self.session.replay(server)
-        if server.statements.obsolete:
+        if closing:
             message += server.statements.close_obsolete(server.pipeline)
         return message
-
-    def note(self, effects: Effects, server: PostgresServerStream) -> bytes:
-        """Remember what a statement may do; return what must go to the server ahead of it."""
-        prefix = self.session.note(effects, server)
-        if effects.executes and self.session.changes is not None:
-            for statement in self.statements.named.values():
-                if statement.effects is not None:
-                    prefix += self.session.note(statement.effects, server)
-        return prefix
 
     def settle(self) -> bytes:
         server = self.server

@@ -68,6 +68,7 @@ class HiddenEffects:
         if effects is not None:
             merged.add(effects)
             merged.statement_names = effects.statement_names
+            merged.deallocated = effects.deallocated
         for name in found:
             merged.add(self._effects[name])
         return merged

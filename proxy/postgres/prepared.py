@@ -33,15 +33,27 @@ class Statement:
         """Parameter and result types as first described; ``None`` until the server said."""
 
 
+UNKNOWN: Final = Statement(b"", None)
+"""Stands for an unnamed statement on a server connection that may be anybody's."""
+
+
 class Preparation:
     """A Parse under way on one server connection."""
 
-    __slots__ = ("client_name", "parameters", "server_name", "statement")
+    __slots__ = ("client_name", "parameters", "replaced", "server_name", "statement")
 
-    def __init__(self, statement: Statement, client_name: bytes, server_name: bytes) -> None:
+    def __init__(
+        self,
+        statement: Statement,
+        client_name: bytes,
+        server_name: bytes,
+        replaced: Statement | None = None,
+    ) -> None:
         self.statement = statement
         self.client_name = client_name
         self.server_name = server_name
+        self.replaced = replaced
+        """The client's unnamed statement before this unnamed one."""
         self.parameters = b""
         """ParameterDescription, which comes ahead of the result's description."""
 
@@ -80,7 +92,9 @@ def result_shape(row_description: bytes) -> bytes:
     shape = bytearray(row_description[:2])
     position = 2
     while position < len(row_description):
-        end = row_description.index(0, position) + 1
+        end = row_description.find(0, position) + 1
+        if end == 0:
+            return row_description
         shape += row_description[position:end]
         shape += row_description[end + 6 : end + 16]
         position = end + 18

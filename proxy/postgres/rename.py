@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.postgres import pipeline as pl
 from proxy.postgres.prepared import SERVER_NAME_PREFIX, STALE_NAME
+from proxy.postgres.tokens import identifier
 
 if TYPE_CHECKING:
+    from proxy.postgres.client_statements import ClientStatements
     from proxy.postgres.client_stream import PostgresClientStream
     from proxy.postgres.server_stream import PostgresServerStream
 
@@ -32,12 +34,12 @@ def rename_in_error(
 
 def _client_names(client: PostgresClientStream, server: PostgresServerStream) -> dict[bytes, bytes]:
     """The client's names by the server's, also those whose Close is still on its way."""
-    found = list(client.statements.named.items())
-    for reply in server.pipeline.pending():
-        if reply.preparation is not None and reply.preparation.client_name:
-            found.append((reply.preparation.client_name, reply.preparation.statement))
+    under_way = [reply.preparation for reply in server.pipeline.pending()]
+    found = [(made.client_name, made.statement) for made in under_way if made and made.client_name]
+    found += client.statements.named.items()
     known = server.statements.names
-    return {known[statement]: name for name, statement in found if statement in known}
+    names = {known[statement]: name for name, statement in found if statement in known}
+    return {**client.statements.lost, **names}
 
 
 def _stale_error(client: PostgresClientStream, *, describing: bool) -> bytes:
@@ -55,21 +57,14 @@ def _message(kind: bytes, payload: bytes) -> bytes:
 def rename_in_text(
     sql: bytes,
     places: list[tuple[int, int]],
-    client: PostgresClientStream,
+    statements: ClientStatements,
     server: PostgresServerStream,
 ) -> bytes:
     """Put server-side names into a text where SQL names statements of the extended protocol."""
     for start, end in reversed(places):
         name = identifier(sql[start:end])
-        statement = client.statements.named.get(name)
+        statement = statements.named.get(name)
         server_name = server.statements.names.get(statement) if statement is not None else None
         if server_name is not None:
             sql = sql[:start] + server_name + sql[end:]
     return sql
-
-
-def identifier(token: bytes) -> bytes:
-    """Value of an SQL identifier: quotes taken off, or folded to lower case; 63 bytes."""
-    if token[:1] == b'"':
-        return token[1:-1].replace(b'""', b'"')[:63]
-    return token.lower()[:63]

@@ -9,34 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.postgres import constants as code
 from proxy.postgres import pipeline as pl
-from proxy.postgres import recovery
-from proxy.postgres.constants import (
-    BIND_COMPLETE,
-    CLOSE_COMPLETE,
-    COMMAND_COMPLETE,
-    COPY_DATA,
-    COPY_DONE,
-    COPY_IN_RESPONSE,
-    COPY_OUT_RESPONSE,
-    DATA_ROW,
-    EMPTY_QUERY_RESPONSE,
-    ERROR_RESPONSE,
-    FUNCTION_CALL_RESPONSE,
-    HOLD_LIMIT_BYTES,
-    IDLE,
-    NO_DATA,
-    NOTICE_RESPONSE,
-    NOTIFICATION_RESPONSE,
-    PARAMETER_DESCRIPTION,
-    PARAMETER_STATUS,
-    PARSE_COMPLETE,
-    PORTAL_SUSPENDED,
-    READY_FOR_QUERY,
-    ROW_DESCRIPTION,
-)
+from proxy.postgres import preparations, recovery
 from proxy.postgres.pipeline import Pipeline, Question, Reply
-from proxy.postgres.prepared import SERVER_NAME_PREFIX, Preparation, result_shape
+from proxy.postgres.prepared import SERVER_NAME_PREFIX, result_shape
 from proxy.postgres.rename import rename_in_error
 from proxy.postgres.server_statements import ServerStatements
 from proxy.wire.stream import ServerStream
@@ -66,7 +43,7 @@ class PostgresServerStream(ServerStream):
         """Settings that differ from what the connection started with."""
         self.pipeline = Pipeline()
         self.client: PostgresClientStream | None = None
-        self.status: int = IDLE
+        self.status: int = code.IDLE
         self.unsynced = False
         """Extended-protocol messages were sent since the last Sync."""
         self.partial = b""
@@ -86,7 +63,7 @@ class PostgresServerStream(ServerStream):
     # What the link asks.
 
     def is_idle(self) -> bool:
-        return self.status == IDLE and self.is_quiet()
+        return self.status == code.IDLE and self.is_quiet()
 
     def is_quiet(self) -> bool:
         return (
@@ -100,11 +77,11 @@ class PostgresServerStream(ServerStream):
     def awaits_client(self) -> bool:
         pipeline = self.pipeline
         return pipeline.copying or (
-            pipeline.is_empty() and (self.status != IDLE or self.unsynced or pipeline.skipping)
+            pipeline.is_empty() and (self.status != code.IDLE or self.unsynced or pipeline.skipping)
         )
 
     def in_transaction(self) -> bool:
-        return self.status != IDLE
+        return self.status != code.IDLE
 
     def needs_cleaning(self) -> bool:
         return self.dirty
@@ -140,7 +117,7 @@ class PostgresServerStream(ServerStream):
                 break
             stop: i64 = pos + 1 + length
             owed = self.pipeline.kind()
-            if (kind == DATA_ROW or kind == COPY_DATA) and pl.NOTHING < owed < pl.OWN:
+            if (kind == code.DATA_ROW or kind == code.COPY_DATA) and pl.NOTHING < owed < pl.OWN:
                 if stop > end:
                     self.remain = stop - end
                     self.remain_verdict = PASS
@@ -148,7 +125,7 @@ class PostgresServerStream(ServerStream):
                     break
                 pos = stop
                 continue
-            if stop > end and length <= HOLD_LIMIT_BYTES:
+            if stop > end and length <= code.HOLD_LIMIT_BYTES:
                 break
             payload_end: i64 = stop if stop < end else end
             verdict = self.handle(kind, owed, data, pos, payload_end)
@@ -188,25 +165,25 @@ class PostgresServerStream(ServerStream):
         """
         if owed == pl.NOTHING:
             return self.unasked(kind, data, pos, end)
-        if kind == READY_FOR_QUERY:
+        if kind == code.READY_FOR_QUERY:
             return self.ready_for_query(owed, data, pos, end)
-        if kind == BIND_COMPLETE:
+        if kind == code.BIND_COMPLETE:
             return self.answered(owed, pl.BIND)
-        if kind == COMMAND_COMPLETE:
+        if kind == code.COMMAND_COMPLETE:
             return self.command_complete(owed, data, pos, end)
-        if kind == ROW_DESCRIPTION or kind == NO_DATA:
+        if kind == code.ROW_DESCRIPTION or kind == code.NO_DATA:
             return self.described(owed, kind, data, pos, end)
-        if kind == PARSE_COMPLETE:
+        if kind == code.PARSE_COMPLETE:
             if owed == pl.OWN_PARSE:
                 self.pipeline.pop()
                 return SWALLOW
             return self.answered(owed, pl.PARSE)
-        if kind == CLOSE_COMPLETE:
+        if kind == code.CLOSE_COMPLETE:
             if owed == pl.OWN_CLOSE:
                 self.pipeline.pop()
                 return SWALLOW
             return self.answered(owed, pl.CLOSE)
-        if kind == EMPTY_QUERY_RESPONSE or kind == PORTAL_SUSPENDED:
+        if kind == code.EMPTY_QUERY_RESPONSE or kind == code.PORTAL_SUSPENDED:
             if owed == pl.EXECUTE:
                 self.pipeline.pop()
             return PASS if owed < pl.OWN else SWALLOW
@@ -241,11 +218,11 @@ class PostgresServerStream(ServerStream):
 
     def unasked(self, kind: int, data: bytes, pos: i64, end: i64) -> int:
         """A message while no reply is owed: only asynchronous ones are allowed."""
-        if kind == PARAMETER_STATUS or kind == ERROR_RESPONSE:
+        if kind == code.PARAMETER_STATUS or kind == code.ERROR_RESPONSE:
             return self.rare(kind, pl.NOTHING, data, pos, end)
-        if kind == NOTICE_RESPONSE or kind == NOTIFICATION_RESPONSE:
+        if kind == code.NOTICE_RESPONSE or kind == code.NOTIFICATION_RESPONSE:
             return PASS
-        if kind == READY_FOR_QUERY and self.pipeline.uncertain:
+        if kind == code.READY_FOR_QUERY and self.pipeline.uncertain and end - pos == 6:
             self.status = data[pos + 5]
             return PASS
         self.error = "reply to a message that was not sent"
@@ -256,6 +233,9 @@ class PostgresServerStream(ServerStream):
             self.pipeline.pop()
         if self.pipeline.uncertain:
             self.pipeline.copied()
+        if end - pos < 8:
+            self.error = "malformed CommandComplete"
+            return SWALLOW
         if data[pos + 5] == 0x44 and (data[pos + 6] == 0x49 or data[pos + 7] == 0x41):
             self.note_discard(data[pos + 5 : end - 1])
         client = self.client
@@ -265,18 +245,27 @@ class PostgresServerStream(ServerStream):
 
     def note_discard(self, tag: bytes) -> None:
         """DISCARD ALL and DEALLOCATE ALL drop what the extended protocol prepared, too."""
-        if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
-            self.statements.clear()
-            self.unnamed = None
-            if self.client is not None and self.pipeline.kind() < pl.OWN:
-                self.client.statements.forget_all()
+        if tag not in (b"DISCARD ALL", b"DEALLOCATE ALL"):
+            return
+        client = self.client if self.pipeline.kind() < pl.OWN else None
+        self.statements.clear()
+        if client is not None:
+            client.statements.forget_all()
+        for reply in self.pipeline.pending():
+            made = reply.preparation
+            if made is None or not made.server_name or reply.kind == pl.OWN_DESCRIBE:
+                continue
+            # Its Parse was sent behind the message that has just been answered.
+            self.statements.names[made.statement] = made.server_name
+            if client is not None and made.client_name:
+                client.statements.named[made.client_name] = made.statement
 
     def described(self, owed: int, kind: int, data: bytes, pos: i64, end: i64) -> int:
         if owed == pl.OWN_DESCRIBE:
             preparation = self.pipeline.pop().preparation
             if preparation is not None:
-                row = b"" if kind == NO_DATA else result_shape(data[pos + 5 : end])
-                self.prepared(preparation, preparation.parameters + row)
+                row = b"" if kind == code.NO_DATA else result_shape(data[pos + 5 : end])
+                preparations.described(self, preparation, preparation.parameters + row)
             return SWALLOW
         if owed == pl.DESCRIBE:
             self.pipeline.pop()
@@ -285,35 +274,37 @@ class PostgresServerStream(ServerStream):
 
     def rare(self, kind: int, owed: int, data: bytes, pos: i64, end: i64) -> int:
         """Messages that do not occur in an ordinary query."""
-        if kind == ERROR_RESPONSE:
+        if kind == code.ERROR_RESPONSE:
             return self.error_response(owed, data, pos, end)
-        if kind == PARAMETER_STATUS:
+        if kind == code.PARAMETER_STATUS:
             return self.parameter_status(owed, data[pos + 5 : end])
-        if kind == PARAMETER_DESCRIPTION:
+        if kind == code.PARAMETER_DESCRIPTION:
             if owed == pl.OWN_DESCRIBE:
                 preparation = self.pipeline.replies[self.pipeline.head].preparation
                 if preparation is not None:
                     preparation.parameters = data[pos + 5 : end]
                 return SWALLOW
             return PASS if owed < pl.OWN else SWALLOW
-        if kind == COPY_IN_RESPONSE:
+        if kind == code.COPY_IN_RESPONSE:
             synced = self.pipeline.copy_in()
             if owed == pl.EXECUTE:
                 self.unsynced = not synced
             return PASS if owed < pl.OWN else SWALLOW
-        if kind == DATA_ROW and owed == pl.OWN_QUERY:
+        if kind == code.DATA_ROW and owed == pl.OWN_QUERY:
             question = self.pipeline.replies[self.pipeline.head].question
-            if question is not None:
+            if question is not None and not _is_whole(data, pos, end):
+                question.error = b"too long"
+            elif question is not None:
                 question.rows.append(data[pos + 5 : end])
             return SWALLOW
-        if kind == NOTIFICATION_RESPONSE:
+        if kind == code.NOTIFICATION_RESPONSE:
             return PASS
         if (
-            kind == NOTICE_RESPONSE
-            or kind == COPY_OUT_RESPONSE
-            or kind == COPY_DATA
-            or kind == COPY_DONE
-            or kind == FUNCTION_CALL_RESPONSE
+            kind == code.NOTICE_RESPONSE
+            or kind == code.COPY_OUT_RESPONSE
+            or kind == code.COPY_DATA
+            or kind == code.COPY_DONE
+            or kind == code.FUNCTION_CALL_RESPONSE
         ):
             return PASS if owed < pl.OWN else SWALLOW
         self.error = "message that the protocol does not allow here"
@@ -321,33 +312,19 @@ class PostgresServerStream(ServerStream):
 
     def error_response(self, owed: int, data: bytes, pos: i64, end: i64) -> int:
         payload = data[pos + 5 : end]
-        if b"FATAL\0" in payload[:32] or b"PANIC\0" in payload[:32]:
+        # The field V is never translated (docs: "Error and Notice Message Fields").
+        if b"\0VFATAL\0" in payload[:64] or b"\0VPANIC\0" in payload[:64]:
             self.farewell = True
         if owed == pl.OWN_QUERY:
             question = self.pipeline.replies[self.pipeline.head].question
             if question is not None:
                 question.error = payload
             return PASS if self.farewell else SWALLOW
-        if self.client is not None and SERVER_NAME_PREFIX in payload:
+        whole = _is_whole(data, pos, end)
+        if self.client is not None and SERVER_NAME_PREFIX in payload and whole:
             self.substitute = rename_in_error(data[pos:end], self.client, self)
-        self.abandon(self.pipeline.fail())
+        preparations.abandon(self, self.pipeline.fail())
         return SWALLOW if self.substitute else PASS
-
-    def abandon(self, dropped: list[Reply]) -> None:
-        """Forget what was being prepared by messages that the server has discarded."""
-        for reply in reversed(dropped):
-            preparation = reply.preparation
-            if preparation is None or reply.kind == pl.OWN_DESCRIBE:
-                continue
-            client = self.client
-            if reply.kind == pl.CLOSE:
-                if client is not None:
-                    client.statements.restore(preparation.client_name, preparation.statement)
-                continue
-            self.statements.forget(preparation.statement)
-            if client is not None and reply.kind == pl.PARSE:
-                client.statements.forget(preparation.client_name, preparation.statement)
-        self.resume = True
 
     def parameter_status(self, owed: int, payload: bytes) -> int:
         name, _, rest = payload.partition(b"\0")
@@ -360,25 +337,6 @@ class PostgresServerStream(ServerStream):
             return SWALLOW
         self.substitute = self.client.session.reported_by_server(key, value, ours=owed >= pl.OWN)
         return SWALLOW
-
-    # Prepared statements.
-
-    def prepared(self, preparation: Preparation, description: bytes) -> None:
-        """A statement is prepared and described: find out which statement it is."""
-        statement = preparation.statement
-        client = self.client
-        if statement.description is None:
-            statement.description = description
-            known = self.shared.statements.intern(statement)
-            if known is not statement:
-                self.statements.adopt(known, statement)
-                if client is not None:
-                    client.statements.replace(preparation.client_name, statement, known)
-        elif statement.description != description:
-            self.statements.drop(statement)
-            if client is not None:
-                client.statements.stale = statement
-        self.resume = True
 
     # Our own questions, and bringing an abandoned connection back.
 
@@ -406,3 +364,8 @@ class PostgresServerStream(ServerStream):
 
     def recover(self) -> bytes:
         return recovery.recover(self)
+
+
+def _is_whole(data: bytes, pos: i64, end: i64) -> bool:
+    """Whether a message is here from its beginning to its end; one too long to hold is not."""
+    return int.from_bytes(data[pos + 1 : pos + 5], "big") == end - pos - 1

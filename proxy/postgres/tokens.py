@@ -76,3 +76,10 @@ def statements(sql: bytes) -> list[list[Token]]:
             text = text.lower()
         found[-1].append(Token(kind or "other", text, match.start(), match.end()))
     return [tokens for tokens in found if tokens]
+
+
+def identifier(token: bytes) -> bytes:
+    """Value of an SQL identifier: quotes taken off, or folded to lower case; 63 bytes."""
+    if token[:1] == b'"':
+        return token[1:-1].replace(b'""', b'"')[:63]
+    return token.lower()[:63]

@@ -1,0 +1,55 @@
+"""How a Parse under way on a server connection ends: described, or discarded by the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.postgres import pipeline as pl
+from proxy.postgres.prepared import UNKNOWN
+
+if TYPE_CHECKING:
+    from proxy.postgres.pipeline import Reply
+    from proxy.postgres.prepared import Preparation
+    from proxy.postgres.server_stream import PostgresServerStream
+
+
+def abandon(server: PostgresServerStream, dropped: list[Reply]) -> None:
+    """Forget what was being prepared by messages that the server has discarded."""
+    client = server.client
+    if dropped:
+        server.unnamed = UNKNOWN
+    for reply in reversed(dropped):
+        preparation = reply.preparation
+        if preparation is None or reply.kind == pl.OWN_DESCRIBE:
+            continue
+        if not preparation.client_name and not preparation.server_name:
+            if client is not None:
+                failed = reply is dropped[0]
+                client.statements.restore_unnamed(preparation, failed=failed)
+            continue
+        if reply.kind == pl.CLOSE:
+            if client is not None:
+                client.statements.restore(preparation.client_name, preparation.statement)
+            continue
+        server.statements.forget(preparation.statement)
+        if client is not None and reply.kind == pl.PARSE:
+            client.statements.forget(preparation)
+    server.resume = True
+
+
+def described(server: PostgresServerStream, preparation: Preparation, description: bytes) -> None:
+    """A statement is prepared and described: find out which statement it is."""
+    statement = preparation.statement
+    client = server.client
+    if statement.description is None:
+        statement.description = description
+        known = server.shared.statements.intern(statement)
+        if known is not statement:
+            server.statements.adopt(known, statement)
+            if client is not None:
+                client.statements.replace(preparation.client_name, statement, known)
+    elif statement.description != description:
+        server.statements.drop(statement)
+        if client is not None:
+            client.statements.stale = statement
+    server.resume = True
