@@ -301,7 +301,7 @@ class ClientLink(Waiter):
         if stream.held and self.server is None and not self.parked and not self.closed:
             self.asked_at = monotonic()
             self.start(stream.held, self.asked_at)
-        elif self.reading_paused and not self.parked:
+        if self.reading_paused and self.server is None and not self.parked:
             self.resume_client()
 
     def pin_changed(self, server: ServerLink, reason: str) -> None:
