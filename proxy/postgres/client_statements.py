@@ -44,6 +44,12 @@ class ClientStatements:
         """The session leaves the server connection."""
         self.lost = {}
 
+    def lose(self, statement: Statement, server_name: bytes) -> None:
+        """A statement gets another name on the server; errors may still tell the old one."""
+        for name, known in self.named.items():
+            if known is statement:
+                self.lost[server_name] = name
+
     def forget_all(self) -> None:
         """DISCARD ALL or DEALLOCATE ALL: there are none any more, except the unnamed one."""
         self.named.clear()

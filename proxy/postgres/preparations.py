@@ -45,6 +45,8 @@ def described(server: PostgresServerStream, preparation: Preparation, descriptio
         statement.description = description
         known = server.shared.statements.intern(statement)
         if known is not statement:
+            if client is not None and known in server.statements.names:
+                client.statements.lose(known, server.statements.names[known])
             server.statements.adopt(known, statement)
             if client is not None:
                 client.statements.replace(preparation.client_name, statement, known)
