@@ -220,7 +220,8 @@ class ServerLink(Connection):
         self.cancelling -= 1
         if self.cancelling or self.closing_since:
             return
-        if self.stream.is_quiet():
+        client = self.client
+        if self.stream.is_quiet() and (client is None or not client.stream.in_message()):
             self.transport.write(self.stream.probe())
 
     def kill(self, reason: str) -> None:
