@@ -26,7 +26,7 @@ PATIENCE_S = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Bytes to send and how far to read afterwards; ``until=""`` is until the peer closes."""
+    """Bytes to send, and the types of the message to read up to; ``""`` is to the very end."""
 
     data: bytes
     until: str = "Z"
@@ -118,9 +118,10 @@ _NAMES = ("s1", "s2", "a", "")
 class Adversary:
     """A neighbour on the same server connection that leaves behind all it can."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, patience_s: float = PATIENCE_S) -> None:
         """Connect and log in."""
         self.address = (host, port)
+        self.patience_s = patience_s
         self.client = connect(host, port)
         self.owed = 0
         self.turns = 0
@@ -128,7 +129,7 @@ class Adversary:
 
     def turn(self, *, free: bool) -> None:
         """Make the next move, or wait for the reply to the last."""
-        patience_s = PATIENCE_S if free else 0.01
+        patience_s = self.patience_s if free else 0.01
         if not self._settle(patience_s):
             return
         self.moves += 1

@@ -124,11 +124,11 @@ class WireClient:
         return Message(code, self.last_payload)
 
     def read_until(self, code: str = "Z", count: int = 1) -> list[Message]:
-        """Read messages up to and with the ``count``-th of type ``code``."""
+        """Read messages up to and with the ``count``-th whose type is one of ``code``."""
         got: list[Message] = []
         while count:
             got.append(self.read())
-            count -= got[-1].code == code
+            count -= got[-1].code in code
         return got
 
     def drain(self) -> list[Message]:
