@@ -87,7 +87,8 @@ class Janitor:
             if now - server.closing_since > FAREWELL_S:
                 server.transport.abort()
         elif server.recovering_since and now - server.recovering_since > RECOVERY_S:
-            server.kill("did not become clean in time")
+            server.recovering_since = 0.0
+            server.retire("did not become clean in time")
 
     def _look_at_session(self, server: ServerLink, client: ClientLink, now: float) -> None:
         if client.left_at and now - client.left_at > HALF_CLOSED_S:

@@ -84,13 +84,16 @@ class GatewayJournal(Journal):
         )
 
     def pinned(self, client: ClientLink, server: ServerLink, reason: str) -> None:
-        level = logging.INFO if reason != "session_pooling" else logging.DEBUG
-        self._tell(level, "pinned", client=client.number, server=server.number, reason=reason)
+        if self.debug:
+            self._tell(
+                logging.DEBUG, "pinned", client=client.number, server=server.number, reason=reason
+            )
 
     def unpinned(self, client: ClientLink, server: ServerLink, reason: str) -> None:
-        self._tell(
-            logging.INFO, "unpinned", client=client.number, server=server.number, reason=reason
-        )
+        if self.debug:
+            self._tell(
+                logging.DEBUG, "unpinned", client=client.number, server=server.number, reason=reason
+            )
 
     # Server connections.
 

@@ -27,7 +27,8 @@ RECOVERY_S: Final = 10.0
 POLL_AFTER_S: Final = 0.001
 """Seconds of rest after which a connection is looked at before it is lent: in a busy pool never."""
 FAREWELL_S: Final = 5.0
-"""Seconds a server gets to end its process after we said goodbye."""
+"""Seconds a server gets to end its process after we said goodbye; until then it counts against the
+budget. A process that hears neither a cancel request nor a goodbye must not block a slot for good."""
 
 
 class ServerLink(Connection):
@@ -179,7 +180,7 @@ class ServerLink(Connection):
         if self.closing_since:
             return
         if in_message or not self.stream.reusable():
-            self.kill("client left in the middle of a message")
+            self.hang_up("client left in the middle of a message")
             return
         # The client may have left while it did not read, and the server had to wait for it.
         self.transport.resume_reading()
@@ -224,12 +225,19 @@ class ServerLink(Connection):
         if self.stream.is_quiet() and (client is None or not client.stream.in_message()):
             self.transport.write(self.stream.probe())
 
-    def kill(self, reason: str) -> None:
-        """Close at once: the connection cannot be brought back to a known state."""
+    def hang_up(self, reason: str) -> None:
+        """Close without a goodbye, which the server could not read in the middle of a message.
+
+        Where the transport can, only our side is closed, so that the end of the server's process is
+        seen and its slot stays taken until then.
+        """
         if self.closing_since:
             return
         self.recovering_since = 0.0
         self.pool.retired()
         self.closing_since = monotonic()
         self.journal.server_closed(self, reason)
-        self.transport.abort()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.abort()
