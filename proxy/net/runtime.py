@@ -22,6 +22,7 @@ COMPILED_MODULES: Final = (
     "proxy.postgres.client_statements",
     "proxy.postgres.client_stream",
     "proxy.postgres.effects",
+    "proxy.postgres.inspection",
     "proxy.postgres.pipeline",
     "proxy.postgres.resting_stream",
     "proxy.postgres.server_statements",

@@ -13,7 +13,8 @@ import re
 from typing import Final
 
 from proxy.postgres.changes import decode_row
-from proxy.postgres.effects import Effects, body_effects
+from proxy.postgres.effects import Effects
+from proxy.postgres.inspection import body_effects
 
 CATALOGUE_QUERY: Final = (
     b"WITH RECURSIVE functions AS ("

@@ -21,7 +21,7 @@ from proxy.postgres.constants import (
     QUERY,
     TERMINATE,
 )
-from proxy.postgres.effects import inspect
+from proxy.postgres.inspection import inspect
 from proxy.postgres.prepared import Statement, describe_message, parse_message
 from proxy.postgres.recovery import SYNC_MESSAGE
 from proxy.postgres.rename import rename_in_text

@@ -7,8 +7,8 @@ from typing import Final
 from proxy.errors import ServerProtocolError, ServerRefused
 from proxy.postgres.changes import decode_row
 from proxy.postgres.constants import DATA_ROW, ERROR_RESPONSE, HOLD_LIMIT_BYTES, READY_FOR_QUERY
-from proxy.postgres.effects import inspect
 from proxy.postgres.hidden import CATALOGUE_QUERY, HiddenEffects, read_catalogue
+from proxy.postgres.inspection import inspect
 from proxy.postgres.messages import parse_error_fields
 from proxy.postgres.settings import quote_literal
 from proxy.wire.steps import Conversation, Read, Send
