@@ -4,10 +4,10 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proxy proxy
-# The hook compiles the modules on the path of every query.
-RUN HATCH_BUILD_HOOKS_ENABLE=1 pip wheel --no-cache-dir --wheel-dir /wheels .
+# Compiles the modules on the path of every query, or fails.
+RUN TIDEGATE_REQUIRE_COMPILED=1 pip wheel --no-cache-dir --wheel-dir /wheels .
 
 FROM python:3.13-slim
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \

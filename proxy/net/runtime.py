@@ -62,8 +62,8 @@ def require_compiled() -> None:
     """Raise ``ConfigError`` if the environment asks for the compiled twin and it is not there."""
     if os.environ.get(REQUIRE_COMPILED) == "1" and not is_compiled():
         raise ConfigError(
-            f"{REQUIRE_COMPILED}=1, but the hot path is not compiled: install a wheel built with "
-            "HATCH_BUILD_HOOKS_ENABLE=1 and a C compiler"
+            f"{REQUIRE_COMPILED}=1, but the hot path is not compiled: install again where there is "
+            "a C compiler"
         )
 
 

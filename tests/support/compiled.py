@@ -39,7 +39,7 @@ def compiled_modules(root: Path = ROOT) -> list[str]:
     table: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text())
     build = table.get("tool", {}).get("hatch", {}).get("build", {})
     for owner in (build, build.get("targets", {}).get("wheel", {})):
-        hook = owner.get("hooks", {}).get("mypyc")
+        hook = owner.get("hooks", {}).get("custom")
         if hook is not None:
             return sorted({name.lstrip("/") for name in hook.get("include", [])})
     return []
