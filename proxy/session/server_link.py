@@ -28,7 +28,8 @@ POLL_AFTER_S: Final = 0.001
 """Seconds of rest after which a connection is looked at before it is lent: in a busy pool never."""
 FAREWELL_S: Final = 5.0
 """Seconds a server gets to end its process after we said goodbye; until then it counts against the
-budget. A process that hears neither a cancel request nor a goodbye must not block a slot for good."""
+budget. A process that hears neither a cancel request nor a goodbye must not hold a slot for good.
+"""
 
 
 class ServerLink(Connection):
