@@ -66,8 +66,20 @@ def _analyse(sql: bytes) -> Effects | None:
             rule(effects, [token.text for token in tokens], tokens)
         if any(token.text in (b"temp", b"temporary") for token in tokens):
             effects.may_begin |= TEMPORARY_TABLE
-    _scan_functions(effects, sql)
+        _scan_functions(effects, _without_comments(sql, tokens))
     return effects or None
+
+
+def _without_comments(sql: bytes, tokens: list[Token]) -> bytes:
+    """A statement with one space for each comment and white space."""
+    parts: list[bytes] = []
+    end = tokens[0].start
+    for token in tokens:
+        if token.start > end:
+            parts.append(b" ")
+        parts.append(sql[token.start : token.end])
+        end = token.end
+    return b"".join(parts)
 
 
 _SET_CONFIG: Final = re.compile(rb"set_config\"?\s*(?:\(|/\*|--)")
@@ -315,7 +327,7 @@ _DEFINITIONS: Final = frozenset(
 
 
 def _define(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
-    effects.redefines = not _DEFINITIONS.isdisjoint(words[:6])
+    effects.redefines |= not _DEFINITIONS.isdisjoint(words[:6])
 
 
 _RULES: Final = {
