@@ -60,8 +60,10 @@ def inspect(sql: bytes) -> Effects | None:
 def _analyse(sql: bytes) -> Effects | None:
     effects = Effects()
     for tokens in statements(sql):
-        word = tokens[0].text
-        rule = _RULES.get(word)
+        if tokens[0].kind == "cut":
+            effects.permanent = "statement_size"
+            break
+        rule = _RULES.get(tokens[0].text)
         if rule is not None:
             rule(effects, [token.text for token in tokens], tokens)
         if any(token.text in (b"temp", b"temporary") for token in tokens):

@@ -15,6 +15,9 @@ from proxy.postgres.inspection import body_effects, inspect
 if TYPE_CHECKING:
     from proxy.postgres.effects import Effects
 
+if TYPE_CHECKING:
+    from proxy.postgres.effects import Effects
+
 HARMLESS = [
     "",
     ";",
@@ -346,6 +349,10 @@ def test_bodies_of_functions() -> None:
     assert body_effects(b"BEGIN RETURN 1; END").may_begin == 0
 
 
+def test_too_many_statements_may_do_anything() -> None:
+    assert effects_of("SELECT 1;" * 10_000).permanent == "statement_size"
+
+
 # Whatever the text.
 
 _FRAGMENTS = st.sampled_from(
@@ -468,4 +475,4 @@ def test_states_are_seen_wherever_a_statement_may_begin(sql: str, before: str, s
 def test_the_longest_text_takes_no_time_worth_mention(sql: bytes) -> None:
     began = time.process_time()
     inspect(sql)
-    assert time.process_time() - began < 5.0
+    assert time.process_time() - began < 2.0
