@@ -15,9 +15,6 @@ from proxy.postgres.inspection import body_effects, inspect
 if TYPE_CHECKING:
     from proxy.postgres.effects import Effects
 
-if TYPE_CHECKING:
-    from proxy.postgres.effects import Effects
-
 HARMLESS = [
     "",
     ";",
