@@ -97,7 +97,7 @@ def replay_query(current: Settings, wanted: Settings, baseline: dict[str, str]) 
     lost = {name: value for name, value in baseline.items() if name in current.values}
     target = {**lost, **wanted.values}
     gone = [name for name in current.values if name not in target]
-    statements = [b"RESET " + quote_name(name) for name in sorted(gone, key=_role_first)]
+    statements = [_reset(name) for name in sorted(gone, key=_role_first)]
     encoding = wanted.values.get("client_encoding", "UTF8")
     changed = [(name, value) for name, value in target.items() if current.values.get(name) != value]
     changed.sort(key=lambda item: item[0] == "role")
@@ -112,6 +112,14 @@ def replay_query(current: Settings, wanted: Settings, baseline: dict[str, str]) 
         ]
         statements.append(b"SELECT " + b",".join(calls))
     return b";".join(statements)
+
+
+def _reset(name: str) -> bytes:
+    if name.isascii():
+        return b"RESET " + quote_name(name)
+    # Nobody knows the connection's client_encoding here. Only custom settings have such names, and
+    # RESET leaves those empty, too.
+    return b"SELECT pg_catalog.set_config(" + quote_literal(name) + b",'',false)"
 
 
 def _role_first(name: str) -> bool:
