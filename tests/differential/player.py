@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from tests.support import messages as wire
-from tests.support.wire import WireClient, connect
+from tests.support.wire import TIMEOUT_S, WireClient, connect
 
 if TYPE_CHECKING:
     from tests.support.messages import Message
@@ -225,9 +225,11 @@ class _Normaliser:
         return bytes(out)
 
 
-def play(host: str, port: int, script: Script, opponent: Opponent) -> Play:
+def play(
+    host: str, port: int, script: Script, opponent: Opponent, timeout_s: float = TIMEOUT_S
+) -> Play:
     """Play a script against a server or a proxy."""
-    with WireClient(host, port) as client:
+    with WireClient(host, port, timeout_s) as client:
         parameters = {"application_name": "differential", **script.parameters}
         last = client.login(parameters=parameters)[-1]
         assert last.code == "Z", last

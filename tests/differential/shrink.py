@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ def _shorter(script: Script) -> Iterator[Script]:
             yield dataclasses.replace(script, steps=kept)
 
 
-def shrink(script: Script, fails: Callable[[Script], bool], tries: int = 300) -> Script:
-    """Give a shortest script that still fails, within so many tries."""
+def shrink(script: Script, fails: Callable[[Script], bool], seconds: float = 30.0) -> Script:
+    """Give the shortest script found in so long that still fails."""
+    deadline = time.monotonic() + seconds
     shorter = True
     while shorter:
         shorter = False
         for candidate in _shorter(script):
-            tries -= 1
-            if tries < 0:
+            if time.monotonic() > deadline:
                 return script
             if candidate.steps and fails(candidate):
                 script, shorter = candidate, True

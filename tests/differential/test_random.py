@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 COUNT = int(os.environ.get("TIDEGATE_RANDOM_SCRIPTS", "60"))
 STEPS = 14
+PLAY_TIMEOUT_S = 4.0
 NAMES = ("s1", "s2", "a", "")
 QUERIES = (
     "SELECT 1",
@@ -216,11 +217,11 @@ def _prepare(server: PostgresServer) -> None:
 def _difference(script: Script, server: PostgresServer, proxy: ProxyProcess) -> str:
     """Play a script at both places; gives where they differ, or nothing."""
     _prepare(server)
-    direct = play(server.host, server.port, script, Nobody())
+    direct = play(server.host, server.port, script, Nobody(), PLAY_TIMEOUT_S)
     _prepare(server)
     adversary = Adversary(proxy.host, proxy.port, patience_s=0.03)
     try:
-        proxied = play(proxy.host, proxy.port, script, adversary)
+        proxied = play(proxy.host, proxy.port, script, adversary, PLAY_TIMEOUT_S)
     finally:
         adversary.end()
     for number, (left, right) in enumerate(zip(direct.replies, proxied.replies, strict=True)):
