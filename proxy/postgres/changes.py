@@ -44,7 +44,11 @@ _CHECKS: Final[tuple[tuple[int, bytes], ...]] = (
     ),
 )
 _STATE_OF: Final = {reason.encode(): state for state, reason in fx.REASONS.items()}
-_OUTLIVES_DISCARD: Final = frozenset({"load", "random_seed", "dblink_connection"})
+SESSION_POOLING: Final = "session_pooling"
+"""Reason to stay pinned in that pool mode."""
+_OUTLIVES_DISCARD: Final = frozenset(
+    {"load", "random_seed", "dblink_connection", "replication_origin", "replication_slot"}
+)
 """Permanent reasons that DISCARD ALL does not undo."""
 
 
@@ -70,8 +74,7 @@ class Changes:
         if effects.reset_all:
             self.settings.update(known.values)
             self.reset.update(known.values)
-        if effects.permanent:
-            self.permanent = effects.permanent
+        self.permanent = lasting(self.permanent, effects.permanent)
         if effects.redefines:
             self.redefined = True
 
@@ -104,6 +107,13 @@ class Changes:
             if kind == b"setting" and name is not None:
                 values[_text(name)] = None if value is None else _text(value)
         return values
+
+
+def lasting(reason: str, other: str) -> str:
+    """Of two permanent reasons the one that lasts longer."""
+    if reason == SESSION_POOLING or survives_discard(reason) or not other:
+        return reason
+    return other if survives_discard(other) or not reason else reason
 
 
 def survives_discard(reason: str) -> bool:

@@ -69,8 +69,7 @@ class PostgresClientStream(TranslatingStream):
             server.client = None
             self.server = None
             self.statements.detach()
-            if self.session.is_unsettled():
-                server.dirty = True
+            self.session.leave_to_be_cleaned(server)
         self.waiting = False
 
     def pin_reason(self) -> str:

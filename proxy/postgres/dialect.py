@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from proxy.postgres import accept as accepting
 from proxy.postgres import login as logging_in
 from proxy.postgres import warmup
+from proxy.postgres.changes import SESSION_POOLING
 from proxy.postgres.client_stream import PostgresClientStream
 from proxy.postgres.messages import backend_key_data, cancel_request
 from proxy.postgres.pool_state import PoolState
 from proxy.postgres.reply import error_reply
 from proxy.postgres.server_stream import PostgresServerStream
-from proxy.postgres.session import SESSION_POOLING
 from proxy.postgres.settings import START_ONLY_PARAMETERS
 from proxy.wire.dialect import (
     Arrival,

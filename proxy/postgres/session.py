@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ServerRefused
 from proxy.postgres import pipeline as pl
-from proxy.postgres.changes import Changes, session_settings, survives_discard
+from proxy.postgres.changes import (
+    SESSION_POOLING,
+    Changes,
+    lasting,
+    session_settings,
+    survives_discard,
+)
 from proxy.postgres.effects import PREPARED_STATEMENT, REASONS, Effects
 from proxy.postgres.hidden import CATALOGUE_QUERY
 from proxy.postgres.messages import parameter_status, parse_error_fields
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
     from proxy.postgres.pool_state import PoolState
     from proxy.postgres.server_stream import PostgresServerStream
 
-SESSION_POOLING: Final = "session_pooling"
 _DISCARD_SEQUENCES: Final = b"DISCARD SEQUENCES"
 
 
@@ -97,7 +102,11 @@ class Session:
         if effects.reset_all:
             self.changes.settings.update(self.shared.baseline)
         if effects.may_begin & PREPARED_STATEMENT:
-            self.execute_effects = effects
+            prepared = Effects()
+            prepared.add(effects)
+            if self.execute_effects is not None:
+                prepared.add(self.execute_effects)
+            self.execute_effects = prepared
         if effects.executes and self.execute_effects is not None:
             self.changes.note(self.execute_effects, self.pins, self.settings)
         return self.guard_sequences(effects, server)
@@ -144,14 +153,23 @@ class Session:
             changes.rolled_back()
         elif tag == b"DISCARD ALL":
             self.execute_effects = None
-            if self.permanent and not survives_discard(self.permanent):
-                self.permanent = ""
+            if self.permanent:
+                # Nobody asks the server about a session that is pinned for good.
                 self.settings = self.startup
                 server.settings = self.shared.discarded
+            if self.permanent != SESSION_POOLING and not survives_discard(self.permanent):
+                self.permanent = ""
             if not survives_discard(changes.permanent):
                 changes.permanent = ""
 
     # At the end of a transaction.
+
+    def leave_to_be_cleaned(self, server: PostgresServerStream) -> None:
+        """Have what is not settled removed from the server connection."""
+        if self.is_unsettled():
+            server.dirty = True
+        if self.changes is not None and survives_discard(self.changes.permanent):
+            server.spoilt = True
 
     def settle(self, server: PostgresServerStream) -> bytes:
         """Ask the server what is there; ``b""`` when nothing must be asked."""
@@ -160,7 +178,7 @@ class Session:
             return b""
         self.changes = None
         if changes.permanent:
-            self.permanent = self.permanent or changes.permanent
+            self.permanent = lasting(self.permanent, changes.permanent)
             server.dirty = True
             server.spoilt = server.spoilt or survives_discard(changes.permanent)
         message = b""
