@@ -44,8 +44,13 @@ class ClientStatements:
         """The session leaves the server connection."""
         self.lost = {}
 
-    def lose(self, statement: Statement, server_name: bytes) -> None:
+    def lose(self, statement: Statement, server: PostgresServerStream) -> None:
         """A statement gets another name on the server; errors may still tell the old one."""
+        server_name = server.statements.names[statement]
+        for reply in server.pipeline.pending():
+            made = reply.preparation
+            if made is not None and made.statement is statement:
+                self.lost[server_name] = made.client_name
         for name, known in self.named.items():
             if known is statement:
                 self.lost[server_name] = name

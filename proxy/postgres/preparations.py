@@ -46,7 +46,7 @@ def described(server: PostgresServerStream, preparation: Preparation, descriptio
         known = server.shared.statements.intern(statement)
         if known is not statement:
             if client is not None and known in server.statements.names:
-                client.statements.lose(known, server.statements.names[known])
+                client.statements.lose(known, server)
             server.statements.adopt(known, statement)
             if client is not None:
                 client.statements.replace(preparation.client_name, statement, known)
