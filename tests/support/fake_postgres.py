@@ -462,6 +462,8 @@ class FakePostgres:
     def _show(self, sql: str) -> str:
         name = unquoted(sql.split(" ")[1])
         value = {**self.settings, **self.local}.get(name)
+        if value is None and "." in name:
+            value = ""  # PostgreSQL knows by and by every name that was ever set and reset.
         if value is None:
             raise SqlError("42704", f'unrecognized configuration parameter "{name}"')
         self._output += data_row(value)
