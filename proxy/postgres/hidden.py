@@ -80,7 +80,8 @@ def read_catalogue(rows: list[list[bytes | None]]) -> HiddenEffects | None:
     sources: dict[bytes, list[bytes]] = {}
     for row in rows:
         if len(row) == 2 and row[0] and row[1]:
-            sources.setdefault(row[0].lower(), []).append(row[1])
+            # A name as a text has it: only a quoted one can have quotes in it, doubled.
+            sources.setdefault(row[0].lower().replace(b'"', b'""'), []).append(row[1])
     return HiddenEffects(sources) if sources else None
 
 
