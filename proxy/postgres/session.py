@@ -22,7 +22,7 @@ from proxy.postgres.effects import PREPARED_STATEMENT, REASONS, Effects
 from proxy.postgres.hidden import CATALOGUE_QUERY
 from proxy.postgres.messages import parameter_status, parse_error_fields
 from proxy.postgres.pipeline import Question
-from proxy.postgres.settings import Settings, replay_query
+from proxy.postgres.settings import Settings, replay_query, set_query
 
 if TYPE_CHECKING:
     from proxy.postgres.pool_state import PoolState
@@ -162,6 +162,16 @@ class Session:
             if not survives_discard(changes.permanent):
                 changes.permanent = ""
 
+    def start_again(self, effects: Effects, server: PostgresServerStream) -> bytes:
+        """Put back what the session started with, behind a statement that resets it."""
+        values = self.startup.values
+        names = values.keys() if effects.reset_all else values.keys() & effects.resets
+        if not names:
+            return b""
+        encoding = values.get("client_encoding", "UTF8")
+        query = set_query({name: values[name] for name in names}, encoding)
+        return server.ask(query, Question(pl.PROBE))
+
     # At the end of a transaction.
 
     def leave_to_be_cleaned(self, server: PostgresServerStream) -> None:
@@ -204,7 +214,7 @@ class Session:
         table = self.shared.settings
         self.settings = session_settings(table, found, changes.reset, self.settings, self.startup)
         for name in changes.reset:
-            if name not in self.shared.baseline:
+            if name not in self.shared.baseline and name not in self.startup.values:
                 found[name] = None
         server.settings = table.updated(server.settings, found)
         self.pins = (self.pins & ~changes.suspects) | changes.found_states(question.rows)

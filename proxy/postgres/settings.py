@@ -99,19 +99,23 @@ def replay_query(current: Settings, wanted: Settings, baseline: dict[str, str]) 
     gone = [name for name in current.values if name not in target]
     statements = [_reset(name) for name in sorted(gone, key=_role_first)]
     encoding = wanted.values.get("client_encoding", "UTF8")
-    changed = [(name, value) for name, value in target.items() if current.values.get(name) != value]
-    changed.sort(key=lambda item: item[0] == "role")
+    changed = {name: value for name, value in target.items() if current.values.get(name) != value}
     if changed:
-        calls = [
-            b"pg_catalog.set_config("
-            + quote_literal(name)
-            + b","
-            + quote_literal(value, encoding)
-            + b",false)"
-            for name, value in changed
-        ]
-        statements.append(b"SELECT " + b",".join(calls))
+        statements.append(set_query(changed, encoding))
     return b";".join(statements)
+
+
+def set_query(values: dict[str, str], encoding: str) -> bytes:
+    """SQL that sets some settings; ``encoding`` is the PostgreSQL name of their values' encoding."""
+    calls = [
+        b"pg_catalog.set_config("
+        + quote_literal(name)
+        + b","
+        + quote_literal(value, encoding)
+        + b",false)"
+        for name, value in sorted(values.items(), key=lambda item: item[0] == "role")
+    ]
+    return b"SELECT " + b",".join(calls)
 
 
 def _reset(name: str) -> bytes:

@@ -100,7 +100,8 @@ class TranslatingStream(RestingStream):
             sql = rename_in_text(sql, effects.statement_names, self.statements, server)
             self.statements.deallocate(effects.deallocated, server)
         server.pipeline.push(pl.QUERY_REPLY)
-        return prefix + b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"
+        message = prefix + b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"
+        return message + self.session.start_again(effects, server)
 
     def effects_of(self, sql: bytes) -> Effects | None:
         """What a text may leave behind, by itself or in functions that it calls."""

@@ -30,7 +30,10 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    issuer_key: ec.EllipticCurvePublicKey,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -41,6 +44,25 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=2))
+        # Python 3.13 verifies strictly, and wants both.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False
+        )
+    )
+
+
+def _authority_usage() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 
@@ -61,8 +83,14 @@ def make_certificates(directory: Path, label: str = "server") -> Certificates:
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = _name(f"tidegate test authority of {label}")
     authority = (
-        _builder(authority_name, authority_name, authority_key.public_key())
+        _builder(
+            authority_name,
+            authority_name,
+            authority_key.public_key(),
+            authority_key.public_key(),
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_authority_usage(), critical=True)
         .sign(authority_key, hashes.SHA256())
     )
     key = ec.generate_private_key(ec.SECP256R1())
@@ -72,7 +100,7 @@ def make_certificates(directory: Path, label: str = "server") -> Certificates:
         x509.IPAddress(ipaddress.ip_address("::1")),
     ]
     certificate = (
-        _builder(_name("localhost"), authority_name, key.public_key())
+        _builder(_name("localhost"), authority_name, key.public_key(), authority_key.public_key())
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(authority_key, hashes.SHA256())
