@@ -106,7 +106,7 @@ def replay_query(current: Settings, wanted: Settings, baseline: dict[str, str]) 
 
 
 def set_query(values: dict[str, str], encoding: str) -> bytes:
-    """SQL that sets some settings; ``encoding`` is the PostgreSQL name of their values' encoding."""
+    """SQL that sets some settings; ``encoding`` is the PostgreSQL name of what they are in."""
     calls = [
         b"pg_catalog.set_config("
         + quote_literal(name)
