@@ -96,16 +96,19 @@ class Changes:
         """Kinds of state the server has, of those asked about."""
         states = 0
         for row in rows:
-            states |= _STATE_OF.get(decode_row(row)[0] or b"", 0)
+            for value in decode_row(row)[:1]:
+                states |= _STATE_OF.get(value or b"", 0)
         return states
 
     def found_settings(self, rows: list[bytes]) -> dict[str, str | None]:
         """Values of the settings asked about; ``None`` for one that does not exist."""
         values: dict[str, str | None] = {}
         for row in rows:
-            kind, name, value = decode_row(row)
-            if kind == b"setting" and name is not None:
-                values[_text(name)] = None if value is None else _text(value)
+            columns = decode_row(row)
+            if len(columns) != 3 or columns[0] != b"setting" or columns[1] is None:
+                continue
+            value = columns[2]
+            values[_text(columns[1])] = None if value is None else _text(value)
         return values
 
 
