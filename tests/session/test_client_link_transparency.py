@@ -69,7 +69,12 @@ SIMPLE_ONLY = [
 simple = st.sampled_from(STATEMENTS + SIMPLE_ONLY).map(wire.query)
 name = st.sampled_from(NAMES)
 extended_message = st.one_of(
-    st.builds(wire.parse, st.sampled_from(STATEMENTS), name),
+    st.builds(wire.parse, st.sampled_from(STATEMENTS)),
+    *(
+        # Errors tell either name of a statement that has two, so let none have two.
+        st.builds(wire.parse, st.sampled_from(STATEMENTS[number::3]), st.just(f"s{number + 1}"))
+        for number in range(3)
+    ),
     st.builds(lambda n: wire.bind(name=n), name),
     st.builds(lambda n: wire.bind(name=n) + wire.describe("P") + wire.execute(), name),
     st.builds(lambda n: wire.describe("S", n), name),
