@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -71,12 +72,21 @@ class Listener:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that a process left behind; never one that somebody listens on."""
+    """Remove a socket that a process left behind. Raises ``OSError`` if somebody listens on it.
+
+    It must not come to the event loop, which removes any socket, in use or not.
+    """
     file = Path(path)
     if not file.exists() or not stat.S_ISSOCK(os.stat(path).st_mode):
         return
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             file.unlink()
+            return
+        except BlockingIOError:
+            # Its owner is busy: as many clients wait to be accepted as may.
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
