@@ -156,7 +156,10 @@ class Pool:
         self.failures = 0
         self.retry_at = 0.0
         self.borrowed += 1
-        self.give(connection, now)
+        if connection.generation != self.generation:
+            connection.retire("replaced")
+            return
+        self.hand_over(connection, now)
 
     def open_failed(self, error: ProxyError, now: float, backoff_s: float) -> None:
         """Note a failed attempt. Unless other connections can serve them, the waiters are told."""

@@ -31,11 +31,14 @@ class Place:
         self.target.pools.append(pool)
         return pool
 
-    def open_asked(self, now: float) -> None:
+    def open_asked(self, now: float) -> list[ServerLink]:
         """Open every connection that was asked for."""
+        links = []
         while self.asked:
             pool = self.asked.pop(0)
-            pool.opened(server(pool, now), now)
+            links.append(server(pool, now))
+            pool.opened(links[-1], now)
+        return links
 
 
 def server(pool: Pool, now: float = 0.0, lifetime_s: float = 1e9) -> ServerLink:

@@ -92,7 +92,7 @@ def test_never_above_the_budget_and_everybody_is_served(seed: int) -> None:
             newcomer.borrow(now)
             (lent if newcomer.server else waiting).append(newcomer)
         if place.asked and chance.random() < 0.7:
-            place.open_asked(now)
+            links.update(place.open_asked(now))
         if lent and chance.random() < 0.6:
             done = lent.pop(chance.randrange(len(lent)))
             link = done.server

@@ -132,12 +132,11 @@ def test_copy_in_ignores_syncs_up_to_its_end() -> None:
 def test_copy_in_that_is_not_ended_yet() -> None:
     pipeline = pushed(pl.QUERY_REPLY)
     assert not pipeline.copy_in()
-    assert pipeline.copying
-    assert not pipeline.uncertain
+    assert (pipeline.copying, pipeline.uncertain) == (True, False)
     pipeline.push(pl.SYNC_REPLY)
     assert pipeline.owed == 1, "the server ignores Sync during COPY IN"
     pipeline.push(pl.COPY_END_REPLY)
-    assert not pipeline.copying
+    assert (pipeline.copying, pipeline.uncertain) == (False, False)
     pipeline.push(pl.SYNC_REPLY)
     assert pipeline.owed == 2
     pipeline.pop()
