@@ -358,7 +358,9 @@ class FakePostgres:
     def _execute(self, sql: str, protocol: str) -> None:
         self.database.executed.append(sql)
         word = sql.split(" ")[0].lower()
-        if word == "select":
+        if not word:
+            self._output += message("I")
+        elif word == "select":
             self._select(sql, protocol)
         elif word == "copy":
             self._start_copy(sql, protocol)
