@@ -19,7 +19,8 @@ from proxy.postgres.inspection import body_effects
 CATALOGUE_QUERY: Final = (
     b"WITH RECURSIVE functions AS ("
     b"SELECT p.oid,p.proname,"
-    b"coalesce(pg_catalog.pg_get_function_sqlbody(p.oid),p.prosrc) AS source"
+    b"pg_catalog.substr(coalesce(pg_catalog.pg_get_function_sqlbody(p.oid),p.prosrc),1,200000)"
+    b" AS source"
     b" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid=p.prolang"
     b" WHERE p.pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace,"
     b"'information_schema'::pg_catalog.regnamespace) AND l.lanname NOT IN ('internal','c')),"
