@@ -273,14 +273,3 @@ def test_idle_client_timeout(fault_server: PostgresServer, start_proxy: StartPro
             assert busy.value("SELECT 1") == "1"
             time.sleep(0.2)
         assert wire.states(idler.drain()) == ["57P05"]
-
-
-def test_metrics_follow(three: ProxyProcess) -> None:
-    text = three.http("/metrics")
-    assert "# TYPE" in text
-    with clients(three, 4) as many:
-        many[0].query("BEGIN")
-        many[1].value("SELECT 1")
-        after = three.http("/metrics")
-        assert after != text
-        many[0].query("COMMIT")
