@@ -104,10 +104,21 @@ def start_proxy(tmp_path: Path) -> Iterator[StartProxy]:
 
 
 @pytest.fixture(scope="module")
+def quiet_server(server: PostgresServer) -> PostgresServer:
+    """The shared server, rid of connections that earlier modules' clients never closed."""
+    server.admin(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    return server
+
+
+@pytest.fixture(scope="module")
 def single(
-    server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    quiet_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ProxyProcess]:
     """A proxy with a pool of one: every client shares one server connection."""
+    server = quiet_server
     settings = ProxySettings(server, group={"max_connections": 1})
     with running_proxy(settings, tmp_path_factory.mktemp("single")) as proxy:
         yield proxy

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,7 +67,7 @@ def test_every_split_point() -> None:
 @given(st.lists(st.integers(1, len(TALK) - 1), max_size=30, unique=True))
 def test_any_splits(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(TALK)]
-    chunks = [TALK[left:right] for left, right in zip(edges, edges[1:], strict=False)]
+    chunks = [TALK[left:right] for left, right in itertools.pairwise(edges)]
     assert translated(chunks) == translated([TALK])
 
 

@@ -56,7 +56,8 @@ def _watch(proxy: ProxyProcess, crowds: list[subprocess.Popen[str]]) -> tuple[in
 
 
 @pytest.mark.soak
-def test_soak(server: PostgresServer, start_proxy: StartProxy) -> None:
+def test_soak(quiet_server: PostgresServer, start_proxy: StartProxy) -> None:
+    server = quiet_server
     auth = [
         {"user": name, "client_auth": "trust", "credential": f"static:{name}-secret"}
         for name in ("app", "other")
