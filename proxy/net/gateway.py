@@ -247,7 +247,6 @@ class Gateway:
         spawn(self._open(pool), f"open {self.config.name} {pool.name}")
 
     async def _open(self, pool: Pool) -> None:
-        generation = pool.generation
         try:
             link = await self._dial(pool)
         except ProxyError as error:
@@ -262,12 +261,14 @@ class Gateway:
         else:
             self.available = True
             pool.counters.setup_succeeded += 1
-            link.generation = generation
             pool.opened(link, monotonic())
 
     async def _dial(self, pool: Pool) -> ServerLink:
         database, user, parameters = pool.key
         secret = await self._server_secret(pool, user)
+        # A new secret has begun a generation, to which this connection belongs. One that begins
+        # from here on makes the connection out of date before it is open.
+        generation = pool.generation
         plan = ServerPlan(
             user=user,
             database=database,
@@ -289,6 +290,7 @@ class Gateway:
         lifetime_s *= 1.0 + random.uniform(-LIFETIME_JITTER, LIFETIME_JITTER)  # noqa: S311
         stream = self.dialect.server_stream(pool.shared, session, facts)
         link = ServerLink(connection.transport, stream, pool, self._journal, now, lifetime_s)
+        link.generation = generation
         link.cancel_request = session.cancel_request
         link.number = session.process_id
         link.tls = session.tls is not None

@@ -133,6 +133,7 @@ class PostgresClientStream(TranslatingStream):
             stop: i64 = pos + 1 + length
             if kind == SYNC and length == 4:
                 server.unsynced = server.pipeline.copying
+                server.executed = False
                 server.pipeline.push(pl.SYNC_REPLY)
                 pos = stop
                 continue
@@ -140,6 +141,7 @@ class PostgresClientStream(TranslatingStream):
                 break
             if kind == EXECUTE:
                 server.unsynced = True
+                server.executed = True
                 server.pipeline.push(pl.EXECUTE_REPLY)
             elif kind == COPY_DATA or kind == FLUSH:
                 pass

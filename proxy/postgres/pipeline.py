@@ -38,6 +38,8 @@ OWN_DESCRIBE: Final = 17
 OWN_CLOSE: Final = 18
 OWN_QUERY: Final = 19
 OWN_SYNC: Final = 20
+OWN_ABORT: Final = 21
+"""Answered by an error, always."""
 
 
 # What a question of ours is for.
@@ -88,6 +90,7 @@ COPY_END_REPLY: Final = Reply(COPY_END)
 OWN_CLOSE_REPLY: Final = Reply(OWN_CLOSE)
 OWN_PARSE_REPLY: Final = Reply(OWN_PARSE)
 OWN_SYNC_REPLY: Final = Reply(OWN_SYNC)
+OWN_ABORT_REPLY: Final = Reply(OWN_ABORT)
 
 
 def _ends_with_ready_for_query(kind: int) -> bool:

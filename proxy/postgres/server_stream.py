@@ -46,6 +46,8 @@ class PostgresServerStream(ServerStream):
         self.status: int = code.IDLE
         self.unsynced = False
         """Extended-protocol messages were sent since the last Sync."""
+        self.executed = False
+        """An Execute was among them: a Sync would commit what it did."""
         self.partial = b""
         self.remain: i64 = 0
         self.remain_verdict: int = PASS
@@ -289,6 +291,7 @@ class PostgresServerStream(ServerStream):
             synced = self.pipeline.copy_in()
             if owed == pl.EXECUTE:
                 self.unsynced = not synced
+                self.executed = not synced
             return PASS if owed < pl.OWN else SWALLOW
         if kind == code.DATA_ROW and owed == pl.OWN_QUERY:
             question = self.pipeline.replies[self.pipeline.head].question
@@ -319,6 +322,9 @@ class PostgresServerStream(ServerStream):
             question = self.pipeline.replies[self.pipeline.head].question
             if question is not None:
                 question.error = payload
+            return PASS if self.farewell else SWALLOW
+        if owed == pl.OWN_ABORT:
+            self.pipeline.fail()
             return PASS if self.farewell else SWALLOW
         whole = _is_whole(data, pos, end)
         if self.client is not None and SERVER_NAME_PREFIX in payload and whole:

@@ -115,6 +115,8 @@ class ClientLink(Waiter):
             return False
         self.leaving = True
         self.left_at = monotonic()
+        if not (self.stream.waiting or self.stream.in_message()):
+            self.leave()
         return True
 
     def connection_lost(self, error: BaseException | None) -> None:
@@ -227,12 +229,14 @@ class ClientLink(Waiter):
             self.server_idle(server)
 
     def leave(self) -> None:
-        """The client said goodbye: close once what it asked for is done."""
+        """The client sends no more: close once what it asked for is done."""
         server = self.server
         if server is None or server.stream.is_quiet():
             self.close("terminated")
         else:
             self.leaving = True
+            # It will not end what it has begun, and the server answers a batch only at its end.
+            server.transport.write(server.stream.unstick())
 
     def replied(self, server: ServerLink) -> None:
         """The server answered one or more queries."""

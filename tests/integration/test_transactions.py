@@ -82,13 +82,26 @@ def test_client_gone_with_an_unfinished_message(single: ProxyProcess) -> None:
                 assert after.value("SELECT 'served'") == "served"
 
 
-def test_client_gone_before_sync(single: ProxyProcess) -> None:
-    client = connect(single.host, single.port)
-    client.send(wire.run("SELECT 1"), wire.FLUSH)
-    client.read_until("C")
-    client.close()
-    with connect(single.host, single.port) as after:
-        assert after.value("SELECT 'served'") == "served"
+@pytest.mark.parametrize("way", ["close", "reset", "terminate"])
+@pytest.mark.usefixtures("ledger")
+def test_client_gone_before_sync(single: ProxyProcess, server: PostgresServer, way: str) -> None:
+    insert = wire.run("INSERT INTO ledger VALUES (1)")
+    for before in (insert + wire.FLUSH, insert, wire.parse("SELECT 1") + wire.FLUSH):
+        client = connect(single.host, single.port)
+        client.send(before)
+        if before.endswith(wire.FLUSH):
+            client.read_until("C" if before.startswith(insert) else "1")
+        if way == "terminate":
+            client.send(wire.TERMINATE)
+            client.drain()
+            client.close()
+        elif way == "reset":
+            client.reset()
+        else:
+            client.close()
+        with connect(single.host, single.port) as after:
+            assert after.value("SELECT count(*) FROM ledger") == "0"
+    assert len(server.backends(usename="app")) == 1
 
 
 def test_client_gone_in_a_copy(single: ProxyProcess) -> None:

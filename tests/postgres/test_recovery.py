@@ -77,6 +77,41 @@ def test_a_missing_sync_is_sent() -> None:
     assert pair.server.is_idle()
 
 
+def test_what_was_executed_without_a_sync_is_not_committed() -> None:
+    pair = Pair()
+    pair.send(wire.run("INSERT INTO t VALUES (1)"), wire.FLUSH)
+    pair.answer(PARSED, message("2"), message("n"), completed("INSERT 0 1"))
+    assert pair.server.unstick() == wire.describe("S", "tidegate: client gone") + wire.SYNC
+    assert pair.answer(refused("26000"), IDLE) == b""
+    assert pair.server.is_idle()
+    assert pair.server.reusable()
+
+
+def test_what_runs_without_a_sync_is_answered_and_not_committed() -> None:
+    pair = Pair()
+    pair.send(wire.run("INSERT INTO t VALUES (1)"))
+    assert pair.server.unstick()
+    replies = (PARSED, message("2"), message("n"), completed("INSERT 0 1"))
+    assert pair.answer(*replies, refused("26000"), IDLE) == b"".join(replies)
+    assert pair.server.is_idle()
+
+
+def test_an_error_of_what_was_executed_without_a_sync_answers_for_our_own() -> None:
+    pair = Pair()
+    pair.send(wire.run("INSERT INTO t VALUES (1)"))
+    assert pair.server.unstick()
+    assert pair.answer(PARSED, refused("23505"), IDLE) == PARSED + refused("23505")
+    assert pair.server.is_idle()
+
+
+def test_what_was_synced_needs_no_error() -> None:
+    pair = Pair()
+    pair.send(wire.run("INSERT INTO t VALUES (1)"), wire.SYNC)
+    pair.answer(PARSED, message("2"), message("n"), completed("INSERT 0 1"), IDLE)
+    pair.send(wire.parse("SELECT 1"), wire.FLUSH)
+    assert pair.server.unstick() == wire.SYNC
+
+
 def test_a_missing_sync_after_an_error_is_sent() -> None:
     pair = Pair()
     pair.send(wire.parse("SELECT 1"))
