@@ -194,8 +194,12 @@ class ClientLink(Waiter):
             server.transport.write(self.stream.greeting_query())
         else:
             self.forward(b"", server)
-        if self.server is not None:
+        if self.is_attached():
             self.resume_client()
+
+    def is_attached(self) -> bool:
+        # A type checker, and so the compiler, takes an attribute not to change in a call.
+        return self.server is not None
 
     def turn_away(self, error: ProxyError) -> None:
         self.parked = False
@@ -304,7 +308,7 @@ class ClientLink(Waiter):
         if self.write_blocked:
             server.transport.resume_reading()
         server.returned(monotonic())
-        if stream.held and self.server is None and not self.parked and not self.closed:
+        if stream.held and not self.is_attached() and not self.parked and not self.closed:
             self.asked_at = monotonic()
             self.start(stream.held, self.asked_at)
         if self.reading_paused and self.server is None and not self.parked:
