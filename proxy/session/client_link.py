@@ -49,11 +49,8 @@ class ClientLink(Waiter):
         super().__init__()
         self.secret = secret
         """Cancel key, together with the number."""
-        self.transport = transport
-        self.stream = stream
-        self.pool = pool
-        self.counters = counters
-        self.journal = journal
+        self.transport, self.stream, self.pool = transport, stream, pool
+        self.counters, self.journal = counters, journal
         self.number = number
         self.tls = tls
         self.server: ServerLink | None = None
@@ -198,8 +195,7 @@ class ClientLink(Waiter):
             self.resume_client()
 
     def is_attached(self) -> bool:
-        # A type checker, and so the compiler, takes an attribute not to change in a call.
-        return self.server is not None
+        return self.server is not None  # Asked anew: to a compiler, calls change no attribute.
 
     def turn_away(self, error: ProxyError) -> None:
         self.parked = False
