@@ -131,7 +131,8 @@ async def test_server_that_hangs_up(target: FakeTarget) -> None:
         while not target.connections:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         target.connections[0].transport.close()
-        with pytest.raises(ConnectFailed, match="closed the connection during login"):
+        # Whether the end or a reset is seen depends on what was still on its way to the server.
+        with pytest.raises(ConnectFailed, match="closed the connection during login|failed: "):
             await attempt
 
 
