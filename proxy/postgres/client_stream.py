@@ -180,8 +180,10 @@ class PostgresClientStream(TranslatingStream):
 
     def can_start(self, kind: int, data: bytes, pos: i64, end: i64, length: i64) -> bool:
         """Whether a message can be dealt with though it has not arrived whole."""
-        if kind == COPY_FAIL or kind == FUNCTION_CALL:
+        if kind == COPY_FAIL:
             return True
+        if kind == FUNCTION_CALL:
+            return end - pos >= 9
         if kind == BIND:
             named = data.find(b"\0", pos + 5)
             named = data.find(b"\0", named + 1) if named >= 0 else -1

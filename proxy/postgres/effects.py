@@ -96,3 +96,32 @@ class Effects:
             or self.executes
             or self.statement_names
         )
+
+
+LARGE_OBJECT_FUNCTIONS: Final = frozenset(
+    {715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172}
+)
+"""Object ids of ``lo_open`` and the like (``src/include/catalog/pg_proc.dat``), the functions that
+programs use FunctionCall for. What they open ends with the transaction."""
+FIRST_USER_OBJECT_ID: Final = 16384
+"""Object ids below are PostgreSQL's own (``FirstNormalObjectId`` in ``access/transam.h``)."""
+_SET_CONFIG_ID: Final = 2078
+_SETSEED_ID: Final = 1599
+_SEQUENCE_READ_IDS: Final = frozenset({1575, 2559})
+
+
+def function_effects(object_id: int) -> Effects | None:
+    """What a FunctionCall of one of PostgreSQL's own functions may do; ``None`` for nothing.
+
+    Of a user's function it says only what holds for any.
+    """
+    if object_id in LARGE_OBJECT_FUNCTIONS:
+        return None
+    effects = Effects()
+    effects.may_begin = effects.may_end = ALL_STATE
+    effects.reads_sequences = object_id in _SEQUENCE_READ_IDS
+    if object_id == _SET_CONFIG_ID:
+        effects.permanent = "set_config"
+    elif object_id == _SETSEED_ID:
+        effects.permanent = "random_seed"
+    return effects

@@ -21,6 +21,7 @@ from proxy.postgres.constants import (
     QUERY,
     TERMINATE,
 )
+from proxy.postgres.effects import FIRST_USER_OBJECT_ID, function_effects
 from proxy.postgres.inspection import inspect
 from proxy.postgres.prepared import Statement, describe_message, parse_message
 from proxy.postgres.recovery import SYNC_MESSAGE
@@ -63,8 +64,7 @@ class TranslatingStream(RestingStream):
             server.pipeline.push(pl.COPY_END_REPLY)
             return None
         if kind == FUNCTION_CALL:
-            server.pipeline.push(pl.FUNCTION_CALL_REPLY)
-            return None
+            return self.function_call(server, data, pos)
         if kind == PARSE:
             return self.parse(server, data, pos, stop, end)
         if kind == BIND:
@@ -102,6 +102,16 @@ class TranslatingStream(RestingStream):
         server.pipeline.push(pl.QUERY_REPLY)
         message = prefix + b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"
         return message + self.session.start_again(effects, server)
+
+    def function_call(self, server: PostgresServerStream, data: bytes, pos: i64) -> bytes | None:
+        object_id = int.from_bytes(data[pos + 5 : pos + 9], "big")
+        effects = function_effects(object_id)
+        hidden = self.shared.hidden
+        if effects is not None and hidden is not None and object_id >= FIRST_USER_OBJECT_ID:
+            effects.add(hidden.everything)
+        prefix = b"" if effects is None else self.note(effects, server)
+        server.pipeline.push(pl.FUNCTION_CALL_REPLY)
+        return prefix + data[pos : self.consumed] if prefix else None
 
     def effects_of(self, sql: bytes) -> Effects | None:
         """What a text may leave behind, by itself or in functions that it calls."""

@@ -158,3 +158,15 @@ def test_right_after_a_trigger_is_made(proxy: ProxyProcess) -> None:
         maker.query("INSERT INTO hid.late VALUES ('blue')")
         assert other.value(TENANT) == "none"
         assert maker.value(TENANT) == "blue"
+
+
+def test_a_lock_taken_by_function_call_stays_with_its_session(single: ProxyProcess) -> None:
+    """FunctionCall names no function, only its object id: 2880 is pg_advisory_lock(bigint)."""
+    mine = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    with connect(single.host, single.port) as maker, connect(single.host, single.port) as other:
+        maker.exchange(wire.function_call(2880, b"77"))
+        assert maker.value(mine) == "1"
+        other.send(wire.query(mine))
+        assert other.silent(0.1)
+        maker.quit()
+        assert wire.rows(other.read_until()) == [[b"0"]]

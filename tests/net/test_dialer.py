@@ -132,7 +132,7 @@ async def test_server_that_hangs_up(target: FakeTarget) -> None:
             await asyncio.sleep(0.001)
         target.connections[0].transport.close()
         # Whether the end or a reset is seen depends on what was still on its way to the server.
-        with pytest.raises(ConnectFailed, match="closed the connection during login|failed: "):
+        with pytest.raises(ConnectFailed, match=r"closed the connection during login|failed: "):
             await attempt
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.postgres import effects as fx
-from proxy.postgres.effects import Effects
+from proxy.postgres.effects import Effects, function_effects
 
 FIELDS = (
     "settings", "resets", "reset_all", "may_begin", "may_end", "permanent", "executes",
@@ -70,3 +70,26 @@ def test_what_was_added_is_not_shared(one: Effects, two: Effects) -> None:
     one.add(two)
     one.settings.add("new")
     assert "new" not in two.settings
+
+
+def test_large_object_functions_leave_nothing() -> None:
+    assert all(function_effects(number) is None for number in fx.LARGE_OBJECT_FUNCTIONS)
+
+
+def test_any_other_function_is_asked_about() -> None:
+    for number in (177, 2880, 20_000):  # int4pl, pg_advisory_lock, a user's
+        found = function_effects(number)
+        assert found is not None
+        assert (found.may_begin, found.permanent) == (fx.ALL_STATE, "")
+
+
+def test_functions_that_cannot_be_asked_about_pin() -> None:
+    reasons = [getattr(function_effects(number), "permanent", None) for number in (2078, 1599)]
+    assert reasons == ["set_config", "random_seed"]
+
+
+def test_functions_that_read_sequences_are_known() -> None:
+    for number in (1575, 2559):
+        found = function_effects(number)
+        assert found is not None
+        assert found.reads_sequences

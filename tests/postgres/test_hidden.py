@@ -65,6 +65,13 @@ CREATE TRIGGER watches BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION wa
 CREATE TABLE "Watched Too" (a int);
 CREATE TRIGGER watches BEFORE INSERT ON "Watched Too" FOR EACH ROW EXECUTE FUNCTION watch();
 CREATE VIEW seen AS SELECT set_config('app.unseen', '1', false), calls();
+CREATE VIEW seen_from_afar AS SELECT * FROM seen;
+CREATE VIEW writable AS SELECT a FROM watched;
+CREATE FUNCTION writes() RETURNS void LANGUAGE sql AS 'INSERT INTO watched VALUES (1)';
+CREATE FUNCTION default_of() RETURNS int LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM set_config('app.default', '1', false); RETURN 1; END $$;
+CREATE TABLE with_default (a int DEFAULT default_of());
+CREATE TABLE with_check (a int CHECK (default_of() > 0));
 CREATE VIEW innocent_view AS SELECT 1 AS one;
 """
 
@@ -119,6 +126,11 @@ def seen(hidden: HiddenEffects, sql: str) -> Effects | None:
         ('INSERT INTO "Watched Too" VALUES (1)', "app.watched"),
         ("COPY watched FROM STDIN", "app.watched"),
         ("SELECT * FROM seen", "app.tenant"),
+        ("SELECT * FROM seen_from_afar", "app.tenant"),
+        ("INSERT INTO writable VALUES (1)", "app.watched"),
+        ("SELECT writes()", "app.watched"),
+        ("INSERT INTO with_default DEFAULT VALUES", "app.default"),
+        ("INSERT INTO with_check VALUES (1)", "app.default"),
     ],
 )
 def test_settings(hidden: HiddenEffects, sql: str, setting: str) -> None:
