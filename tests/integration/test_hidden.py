@@ -160,10 +160,11 @@ def test_right_after_a_trigger_is_made(proxy: ProxyProcess) -> None:
         assert maker.value(TENANT) == "blue"
 
 
-def test_a_lock_taken_by_function_call_stays_with_its_session(single: ProxyProcess) -> None:
+def test_a_lock_taken_by_function_call_stays_with_its_session(proxy: ProxyProcess) -> None:
     """FunctionCall names no function, only its object id: 2880 is pg_advisory_lock(bigint)."""
     mine = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
-    with connect(single.host, single.port) as maker, connect(single.host, single.port) as other:
+    maker, other = two_clients(proxy)
+    with maker, other:
         maker.exchange(wire.function_call(2880, b"77"))
         assert maker.value(mine) == "1"
         other.send(wire.query(mine))
