@@ -99,6 +99,9 @@ class Gateway:
             self._turn_away(connection, counters, None)
         except ProxyError as error:
             self._turn_away(connection, counters, error)
+        except Exception:
+            self._turn_away(connection, counters, ProxyError("internal error"))
+            raise
         else:
             if isinstance(result, Cancel):
                 self._turn_away(connection, counters, None)

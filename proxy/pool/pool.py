@@ -166,7 +166,7 @@ class Pool:
         self.connecting -= 1
         self.failures += 1
         self.retry_at = now + backoff_s
-        if self.borrowed == 0 and not self.idle:
+        if self.borrowed == 0 and not self.idle and not self.connecting:
             waiters = self.waiters
             self.waiters = deque()
             for waiter in waiters:

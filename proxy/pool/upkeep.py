@@ -39,7 +39,8 @@ def surplus(target: Target, now: float, maximum_idle: int) -> list[Connection]:
     for connection in rested:
         if idle <= maximum_idle:
             break
-        if connection.pool.open > connection.pool.minimum:
+        leaving = sum(other.pool is connection.pool for other in doomed)
+        if connection.pool.open - leaving > connection.pool.minimum:
             doomed.append(connection)
             idle -= 1
     return doomed

@@ -144,7 +144,7 @@ class ClientStatements:
                 self.stale_parameters = parameter_part(statement.description or b"\0\0")
                 return STALE_NAME
             # The client has not been told what this statement returns: the new one is as good.
-            statement = Statement(statement.definition, statement.effects)
+            statement = Statement(statement.definition, statement.effects, statement.context)
             self.named[client_name] = statement
         return server.statements.name_of(statement)
 

@@ -2,10 +2,10 @@
 
 A client's statement name means nothing on a server connection that it shares with others, so every
 statement gets a server-side name that is unique on its connection. What two sessions prepared is
-the *same* statement when text, parameter types and the described result are the same: then one
-server-side copy serves both. A schema change makes the next Parse a different statement, while
-sessions that prepared the old one keep being told "cached plan must not change result type", as on
-a connection of their own.
+the *same* statement when text, parameter types, the described result and the settings that the text
+was read under are the same: then one server-side copy serves both. A schema change makes the next
+Parse a different statement, while sessions that prepared the old one keep being told "cached plan
+must not change result type", as on a connection of their own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from proxy.postgres.effects import Effects
 
 SERVER_NAME_PREFIX: Final = b"tidegate_"
@@ -21,14 +23,26 @@ STALE_NAME: Final = b"tidegate_stale: cached plan must not change result type"
 """No statement has this name: binding it fails on the server as binding a stale plan would."""
 
 
+def unguessed(name: bytes) -> bytes:
+    """Name under which a client's name that we know nothing of goes to the server.
+
+    Names like ours are taken out of our namespace: they would reach other sessions' statements.
+    """
+    return b"_" + name if name.startswith(SERVER_NAME_PREFIX) else name
+
+
 class Statement:
     """What a client prepared: ``definition`` is Parse without the name (text, parameter types)."""
 
-    __slots__ = ("__weakref__", "definition", "description", "effects")
+    __slots__ = ("__weakref__", "context", "definition", "description", "effects")
 
-    def __init__(self, definition: bytes, effects: Effects | None) -> None:
+    def __init__(
+        self, definition: bytes, effects: Effects | None, context: Hashable = None
+    ) -> None:
         self.definition = definition
         self.effects = effects
+        self.context = context
+        """Settings under which its text was read: they decide what ``'1/2/2020'::date`` is."""
         self.description: bytes | None = None
         """Parameter and result types as first described; ``None`` until the server said."""
 
@@ -62,10 +76,10 @@ class StatementRegistry:
     """Every statement that some session or server connection of one pool knows."""
 
     def __init__(self) -> None:
-        self._statements: WeakValueDictionary[tuple[bytes, bytes], Statement] = (
+        self._statements: WeakValueDictionary[tuple[bytes, bytes, Hashable], Statement] = (
             WeakValueDictionary()
         )
-        self._latest: WeakValueDictionary[bytes, Statement] = WeakValueDictionary()
+        self._latest: WeakValueDictionary[tuple[bytes, Hashable], Statement] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._statements)
@@ -73,14 +87,14 @@ class StatementRegistry:
     def intern(self, statement: Statement) -> Statement:
         """Return the statement that is the same as this described one, or this one."""
         assert statement.description is not None
-        key = (statement.definition, statement.description)
+        key = (statement.definition, statement.description, statement.context)
         known = self._statements.setdefault(key, statement)
-        self._latest[statement.definition] = known
+        self._latest[(statement.definition, statement.context)] = known
         return known
 
-    def latest(self, definition: bytes) -> Statement | None:
+    def latest(self, definition: bytes, context: Hashable = None) -> Statement | None:
         """Return the statement last described for this definition, if anybody still has it."""
-        return self._latest.get(definition)
+        return self._latest.get((definition, context))
 
 
 def result_shape(row_description: bytes) -> bytes:
@@ -115,3 +129,8 @@ def parse_message(name: bytes, definition: bytes) -> bytes:
 def describe_message(name: bytes) -> bytes:
     """Encode Describe of a statement."""
     return b"D" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0"
+
+
+def close_message(name: bytes) -> bytes:
+    """Encode Close of a statement."""
+    return b"C" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0"

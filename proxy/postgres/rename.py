@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from proxy.postgres import pipeline as pl
-from proxy.postgres.prepared import SERVER_NAME_PREFIX, STALE_NAME
+from proxy.postgres.prepared import SERVER_NAME_PREFIX, STALE_NAME, unguessed
 from proxy.postgres.tokens import identifier
 
 if TYPE_CHECKING:
@@ -67,4 +67,7 @@ def rename_in_text(
         server_name = server.statements.names.get(statement) if statement is not None else None
         if server_name is not None:
             sql = sql[:start] + server_name + sql[end:]
+        elif name.startswith(SERVER_NAME_PREFIX):
+            quoted = unguessed(name).replace(b'"', b'""')
+            sql = sql[:start] + b'"' + quoted + b'"' + sql[end:]
     return sql

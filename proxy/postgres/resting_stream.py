@@ -20,6 +20,7 @@ from proxy.postgres.constants import (
     TERMINATE,
 )
 from proxy.postgres.reply import error_reply
+from proxy.postgres.session import Session
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from proxy.postgres.pool_state import PoolState
     from proxy.postgres.prepared import Statement
+    from proxy.postgres.settings import Settings
 
 READY_IDLE: Final = b"Z\x00\x00\x00\x05I"
 _PARSE_COMPLETE: Final = b"1\x00\x00\x00\x04"
@@ -37,9 +39,10 @@ _LARGE: Final = frozenset(b"BdfFPQ")
 class RestingStream(ClientStream):
     """The part of a client's protocol state that needs no server connection."""
 
-    def __init__(self, shared: PoolState) -> None:
+    def __init__(self, shared: PoolState, startup: Settings) -> None:
         super().__init__()
         self.shared = shared
+        self.session = Session(shared, startup)
         self.statements = ClientStatements()
         self.remain: i64 = 0
         """Bytes still to come of a message that is on its way, or being discarded."""
@@ -130,7 +133,9 @@ class RestingStream(ClientStream):
             if kind != PARSE or stop > len(data) or named < 0:
                 return False
             name = data[pos + 5 : named]
-            statement = self.shared.statements.latest(data[named + 1 : stop])
+            statement = self.shared.statements.latest(
+                data[named + 1 : stop], self.session.parse_context()
+            )
             taken = name in accepted or name in self.statements.named
             if statement is None or not name or taken:
                 return False

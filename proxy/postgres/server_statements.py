@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.postgres import pipeline as pl
-from proxy.postgres.prepared import SERVER_NAME_PREFIX, Statement
+from proxy.postgres.prepared import SERVER_NAME_PREFIX, Statement, close_message
 
 if TYPE_CHECKING:
     from proxy.postgres.pipeline import Pipeline
@@ -67,7 +67,7 @@ class ServerStatements:
         """Close messages for names no longer wanted, to go ahead of whatever is sent next."""
         messages: list[bytes] = []
         for name in self.obsolete:
-            messages.append(b"C" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0")
+            messages.append(close_message(name))
             pipeline.push(pl.OWN_CLOSE_REPLY)
         self.obsolete = []
         return b"".join(messages)

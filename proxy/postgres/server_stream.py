@@ -76,6 +76,9 @@ class PostgresServerStream(ServerStream):
             and len(self.partial) == 0
         )
 
+    def is_forwarding(self) -> bool:
+        return self.remain > 0 and self.remain_verdict == PASS
+
     def awaits_client(self) -> bool:
         pipeline = self.pipeline
         return pipeline.copying or (

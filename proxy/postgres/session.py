@@ -25,6 +25,8 @@ from proxy.postgres.pipeline import Question
 from proxy.postgres.settings import Settings, replay_query, set_query
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from proxy.postgres.pool_state import PoolState
     from proxy.postgres.server_stream import PostgresServerStream
 
@@ -64,6 +66,12 @@ class Session:
     def is_unsettled(self) -> bool:
         """Whether what the session holds is not known at the moment."""
         return self.changes is not None or self.settling is not None
+
+    def parse_context(self) -> Hashable:
+        """What a statement parsed now is read under; if unknown, equal to nothing else."""
+        if self.is_unsettled() or self.permanent:
+            return object()
+        return self.settings.parse_context
 
     # Coming to a server connection.
 

@@ -27,13 +27,37 @@ START_ONLY_PARAMETERS: Final = frozenset(
 only with sessions that give the same."""
 
 
+PARSE_SETTINGS: Final = frozenset(
+    {
+        "array_nulls",
+        "backslash_quote",
+        "client_encoding",
+        "datestyle",
+        "intervalstyle",
+        "lc_monetary",
+        "role",
+        "search_path",
+        "standard_conforming_strings",
+        "timezone",
+        "timezone_abbreviations",
+        "xmloption",
+    }
+)
+"""Settings that decide what a text means when it is parsed: its names, and its literals, which
+PostgreSQL turns into values then."""
+
+
 class Settings:
     """An immutable set of setting values, by name in lower case. Compare with ``is``."""
 
-    __slots__ = ("__weakref__", "values")
+    __slots__ = ("__weakref__", "parse_context", "values")
 
     def __init__(self, values: dict[str, str]) -> None:
         self.values = values
+        self.parse_context = frozenset(
+            (name, value) for name, value in values.items() if name in PARSE_SETTINGS
+        )
+        """Those of the values that texts are read under."""
 
 
 class SettingsTable:

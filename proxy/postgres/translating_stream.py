@@ -23,11 +23,16 @@ from proxy.postgres.constants import (
 )
 from proxy.postgres.effects import FIRST_USER_OBJECT_ID, function_effects
 from proxy.postgres.inspection import inspect
-from proxy.postgres.prepared import Statement, describe_message, parse_message
+from proxy.postgres.prepared import (
+    Statement,
+    close_message,
+    describe_message,
+    parse_message,
+    unguessed,
+)
 from proxy.postgres.recovery import SYNC_MESSAGE
 from proxy.postgres.rename import rename_in_text
 from proxy.postgres.resting_stream import RestingStream
-from proxy.postgres.session import Session
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -42,8 +47,7 @@ class TranslatingStream(RestingStream):
     """The part of a client's protocol state that deals with single messages."""
 
     def __init__(self, shared: PoolState, startup: Settings) -> None:
-        super().__init__(shared)
-        self.session = Session(shared, startup)
+        super().__init__(shared, startup)
         self.consumed: i64 = 0
         """How far into the chunk the last replacement reaches."""
 
@@ -92,7 +96,7 @@ class TranslatingStream(RestingStream):
             server.pipeline.push(pl.QUERY_REPLY)
             return None
         prefix = self.note(effects, server)
-        if effects.statement_names and self.statements.named:
+        if effects.statement_names:
             ours = self.statements.prepare_for_sql(sql, effects, server)
             if ours:
                 server.pipeline.push(pl.OWN_SYNC_REPLY)
@@ -149,13 +153,13 @@ class TranslatingStream(RestingStream):
         prefix = b""
         if effects is not None:
             prefix = self.session.guard_sequences(effects, server)
-            if effects.statement_names and self.statements.named:
+            if effects.statement_names:
                 sql = definition[:text_end]
                 prefix += self.statements.prepare_for_sql(sql, effects, server)
                 sql = rename_in_text(sql, effects.statement_names, self.statements, server)
                 definition = sql + definition[text_end:]
         server.unsynced = True
-        statement = Statement(definition, effects)
+        statement = Statement(definition, effects, self.session.parse_context())
         if name:
             return prefix + self.statements.parse(server, name, statement)
         self.statements.parse_unnamed(server, statement)
@@ -182,7 +186,7 @@ class TranslatingStream(RestingStream):
         if statement is None or server.pipeline.skipping:
             server.unsynced = True
             server.pipeline.push(pl.BIND_REPLY)
-            return None
+            return self.bind_to(unguessed(name), data, pos, stop, portal, named)
         prefix = b""
         if statement.effects is not None:
             prefix = self.note(statement.effects, server)
@@ -193,10 +197,16 @@ class TranslatingStream(RestingStream):
             self.consumed = pos
             return prefix + self.statements.prepare(server, name)
         server.pipeline.push(pl.BIND_REPLY)
+        return prefix + self.bind_to(server_name, data, pos, stop, portal, named)
+
+    def bind_to(
+        self, name: bytes, data: bytes, pos: i64, stop: i64, portal: i64, named: i64
+    ) -> bytes:
+        """The beginning of a Bind, with another statement name."""
         self.consumed = named + 1
-        length = int(stop - pos - 1) + len(server_name) - (named - portal - 1)
+        length = int(stop - pos - 1) + len(name) - int(named - portal - 1)
         head = b"B" + length.to_bytes(4, "big") + data[pos + 5 : portal + 1]
-        return prefix + head + server_name + b"\0"
+        return head + name + b"\0"
 
     def use_unnamed(self, server: PostgresServerStream) -> bytes:
         """Have the client's unnamed statement be the server's; note what executing it may do."""
@@ -227,7 +237,8 @@ class TranslatingStream(RestingStream):
                 server.pipeline.push(pl.CLOSE_REPLY)
             else:
                 server.pipeline.push(self.statements.close(name))
-            return None
+            other = unguessed(name)
+            return None if other == name else close_message(other)
         if not name:
             prefix = self.use_unnamed(server)
             server.pipeline.push(pl.DESCRIBE_REPLY)
@@ -235,7 +246,8 @@ class TranslatingStream(RestingStream):
         statement = self.statements.named.get(name)
         if statement is None or server.pipeline.skipping:
             server.pipeline.push(pl.DESCRIBE_REPLY)
-            return None
+            other = unguessed(name)
+            return None if other == name else describe_message(other)
         server_name = self.statements.name_on(server, statement, name)
         self.statements.unseen.discard(name)
         if server_name is None:

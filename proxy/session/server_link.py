@@ -164,7 +164,7 @@ class ServerLink(Connection):
         if client is not None:
             client.stream.detach()
             client.server = None
-            if self.stream.farewell:
+            if self.stream.farewell or self.stream.is_forwarding():
                 client.close("server closed the connection")
             elif error:
                 client.fail(ServerLost("server sent an invalid message", detail=error), "server")

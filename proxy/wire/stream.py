@@ -50,6 +50,10 @@ class ServerStream:
         """Whether nothing is owed, though a transaction may be open."""
         raise NotImplementedError
 
+    def is_forwarding(self) -> bool:
+        """Whether the client has received part of a message: nothing else can be said to it."""
+        raise NotImplementedError
+
     def awaits_client(self) -> bool:
         """Whether the server can do nothing until its client sends more."""
         raise NotImplementedError

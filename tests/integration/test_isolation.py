@@ -343,3 +343,33 @@ def test_more_statements_than_a_connection_keeps(single: ProxyProcess) -> None:
         for n in range(0, 450, 7):
             reply = client.exchange(wire.bind(name=f"s{n}"), wire.execute(), wire.SYNC)
             assert wire.rows(reply) == [[b"%d" % n]]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        wire.bind(name="tidegate_1") + wire.execute() + wire.SYNC,
+        wire.describe("S", "tidegate_1") + wire.SYNC,
+        wire.query("EXECUTE tidegate_1"),
+        wire.query('DEALLOCATE "tidegate_1"'),
+    ],
+)
+def test_statements_cannot_be_reached_by_guessing(single: ProxyProcess, data: bytes) -> None:
+    with connect(single.host, single.port) as owner, connect(single.host, single.port) as guesser:
+        owner.exchange(wire.parse("SELECT 'secret'", "mine") + wire.SYNC)
+        assert wire.states(guesser.exchange(data)) == ["26000"]
+        guesser.exchange(wire.close("S", "tidegate_1") + wire.SYNC)
+        use = wire.bind(name="mine") + wire.execute() + wire.SYNC
+        assert wire.rows(owner.exchange(use)) == [[b"secret"]]
+
+
+def test_a_date_is_read_under_the_settings_of_its_own_session(single: ProxyProcess) -> None:
+    with connect(single.host, single.port) as one, connect(single.host, single.port) as two:
+        two.query("SET datestyle = 'ISO, DMY'")
+        for client in (one, two):
+            sql = "SELECT EXTRACT(month FROM '1/2/2020'::date)"
+            client.exchange(wire.parse(sql, "month") + wire.SYNC)
+        use = wire.bind(name="month") + wire.execute() + wire.SYNC
+        for _ in range(2):
+            assert wire.rows(one.exchange(use)) == [[b"1"]]
+            assert wire.rows(two.exchange(use)) == [[b"2"]]

@@ -104,7 +104,9 @@ def test_waiters_hear_of_a_failure_only_if_nobody_else_can_serve_them() -> None:
     pool.retire_all()
     pool.give(link, 4.0)
     link.connection_lost(None)
-    pool.connecting += 1
+    pool.connecting = 2
+    pool.open_failed(ConnectFailed("no way"), 8.0, 5.0)
+    assert list(pool.waiters) == [patient], "another attempt may succeed"
     pool.open_failed(ConnectFailed("no route"), 9.0, 5.0)
     assert not pool.waiters
     assert patient.closed

@@ -59,3 +59,10 @@ def test_connections_missing_to_the_minimum() -> None:
     place.target.maximum = 9
     pool.retry_at = 5.0
     assert missing(pool, 4.0) == 0
+
+
+def test_the_minimum_is_kept_by_one_look_at_many() -> None:
+    place = Place(10)
+    pool = place.pool(minimum=3)
+    links = fill(pool, 5)
+    assert surplus(place.target, 1000.0, 0) == links[:2]

@@ -17,6 +17,7 @@ from proxy.postgres.prepared import (
     parameter_part,
     parse_message,
     result_shape,
+    unguessed,
 )
 from tests.support import messages as wire
 
@@ -125,3 +126,20 @@ def test_the_stale_name_is_never_a_servers() -> None:
     assert STALE_NAME.startswith(SERVER_NAME_PREFIX)
     assert not STALE_NAME.removeprefix(SERVER_NAME_PREFIX).isdigit()
     assert len(STALE_NAME) < 64
+
+
+def test_names_like_ours_are_taken_out_of_our_way() -> None:
+    assert unguessed(b"tidegate_1") == b"_tidegate_1"
+    assert unguessed(b"mine") == b"mine"
+
+
+def test_texts_read_under_other_settings_are_other_statements() -> None:
+    registry = StatementRegistry()
+    made = []
+    for context in ("ISO", "German", "ISO"):
+        statement = Statement(b"SELECT '1/2/2020'::date\0\0\0", None, context)
+        statement.description = b"\0\0"
+        made.append(registry.intern(statement))
+    assert made[0] is made[2]
+    assert made[0] is not made[1]
+    assert registry.latest(made[1].definition, "German") is made[1]

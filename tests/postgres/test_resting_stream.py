@@ -100,7 +100,7 @@ def test_a_refused_batch_is_discarded_up_to_its_sync(data: st.DataObject) -> Non
 def test_known_statements_are_accepted_without_a_server() -> None:
     shared = shared_state()
     client = make_client(shared)
-    known = Statement(b"SELECT 1\0\0\0", None)
+    known = Statement(b"SELECT 1\0\0\0", None, client.session.parse_context())
     known.description = b"\0\0"
     shared.statements.intern(known)
     client.demand(parse("SELECT 1", "s1") + SYNC + query("SELECT 2"))
@@ -123,7 +123,7 @@ def test_known_statements_are_accepted_without_a_server() -> None:
 def test_everything_else_needs_one(data: bytes) -> None:
     shared = shared_state()
     client = make_client(shared)
-    known = Statement(b"SELECT 1\0\0\0", None)
+    known = Statement(b"SELECT 1\0\0\0", None, client.session.parse_context())
     known.description = b"\0\0"
     shared.statements.intern(known)
     client.statements.named[b"taken"] = known

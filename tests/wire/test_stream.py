@@ -16,6 +16,7 @@ SERVER_CALLS: dict[str, tuple[Any, ...]] = {
     "receive": (b"",),
     "is_idle": (),
     "is_quiet": (),
+    "is_forwarding": (),
     "awaits_client": (),
     "in_transaction": (),
     "recover": (),
