@@ -76,6 +76,7 @@ WITHOUT_TESTS_OF_THEIR_OWN: dict[str, str] = {
     "proxy/__init__.py": "only the version",
     "proxy/__main__.py": "one line; every integration test starts it",
     "proxy/app.py": "tests/integration/test_operation.py starts, reloads and drains it",
+    "proxy/mysql/constants.py": "constants; the integration tests send and receive them",
     "proxy/postgres/constants.py": "constants; tests/differential sends and receives each",
     "proxy/postgres/dialect.py": "wiring; any integration test",
     "proxy/postgres/preparations.py": "tests/differential/test_random.py",

@@ -1,0 +1,1 @@
+"""The MySQL protocol, as MySQL and MariaDB speak it, sans I/O."""
