@@ -7,7 +7,7 @@ import random
 import secrets
 from hmac import compare_digest
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from proxy.errors import (
     ClientAuthError,
@@ -15,32 +15,28 @@ from proxy.errors import (
     LoginTimeout,
     ProxyError,
     QueryCanceled,
-    ServerRefused,
     TooManyClients,
 )
 from proxy.metrics.counters import EndpointCounters, PoolCounters
 from proxy.net.address import is_local, is_private
-from proxy.net.dialer import Dialer, backoff_s, poller
 from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
+from proxy.net.opener import Opener
+from proxy.net.oversight import Oversight
 from proxy.net.runtime import spawn
 from proxy.pool.limits import Target
 from proxy.pool.pool import Pool, PoolKey
 from proxy.session.client_link import ClientLink
-from proxy.session.server_link import ServerLink
-from proxy.wire.dialect import Arrival, Cancel, Dialect, Login, ServerPlan
+from proxy.wire.dialect import Arrival, Cancel, Dialect, Login
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from proxy.config.model import AuthConfig, ProxyConfig
     from proxy.credentials.cache import CredentialCache
     from proxy.net.conversation import ConversationProtocol
+    from proxy.net.dialer import Dialer
     from proxy.net.tls import ServerTls
+    from proxy.session.server_link import ServerLink
     from proxy.wire.steps import Fetch
-
-LIFETIME_JITTER: Final = 0.1
-"""Share of the maximum lifetime by which it varies, so that connections do not all go at once."""
 
 
 class Gateway:
@@ -55,6 +51,7 @@ class Gateway:
         tls: ServerTls | None,
         *,
         allow_public: bool,
+        oversight: Oversight | None = None,
     ) -> None:
         self.config = config
         self.dialect = dialect
@@ -62,9 +59,8 @@ class Gateway:
         self.credentials = credentials
         self.tls = tls
         self.allow_public = allow_public
-        self.target = Target(self._open_connection)
-        if config.target_group.max_connections:
-            self.target.maximum = config.target_group.max_connections
+        self.target = Target(Opener(self).open)
+        self.oversight = oversight or Oversight()
         self.pools: dict[PoolKey, Pool] = {}
         self.clients: dict[int, ClientLink] = {}
         self.servers: set[ServerLink] = set()
@@ -76,12 +72,13 @@ class Gateway:
             config,
             self.target,
             self.clients.values,
-            self._server_links,
+            lambda: self.servers,
             self.cancel_server,
             self._forget,
         )
-        self._journal = GatewayJournal(self)
-        self._next_number = random.randrange(1 << 30)  # noqa: S311
+        self.journal = GatewayJournal(self)
+        self._next_number = self._number(random.randrange(1 << 30))  # noqa: S311
+        self.oversight.attend(self)
 
     # Clients arrive.
 
@@ -105,7 +102,7 @@ class Gateway:
         else:
             if isinstance(result, Cancel):
                 self._turn_away(connection, counters, None)
-                self._cancel(result)
+                self.cancel(result)
             else:
                 self._welcome(connection, counters, result)
         finally:
@@ -115,7 +112,9 @@ class Gateway:
         local = is_local(connection.peername)
         if not self.allow_public and not is_private(connection.peername):
             raise ClientAuthError("connections from public addresses are not accepted")
-        if len(self.clients) + len(self.logins) > self.config.max_client_connections:
+        if len(self.clients) + len(self.logins) > self.oversight.share(
+            self.config.max_client_connections
+        ):
             raise TooManyClients("sorry, too many clients already")
         first = await connection.first_byte()
         arrival = Arrival(
@@ -136,7 +135,7 @@ class Gateway:
         return result
 
     async def _client_secret(self, fetch: Fetch) -> Any:
-        entry = self._auth_entry(fetch.user)
+        entry = self.auth_entry(fetch.user)
         if entry is None:
             return self.dialect.client_secret("scram-sha-256", None, {})
         method = entry.client_auth
@@ -147,11 +146,12 @@ class Gateway:
         try:
             held = await self.credentials.get(entry.credential, fetch.user)
         except CredentialError as error:
-            self._journal.credential_failed(entry.credential, error)
+            self.journal.credential_failed(entry.credential, error)
             return self.dialect.client_secret(method, None, {})
         return self.dialect.client_secret(method, held.secret, held.derived)
 
-    def _auth_entry(self, user: str) -> AuthConfig | None:
+    def auth_entry(self, user: str) -> AuthConfig | None:
+        """Give the first auth entry that speaks of a user."""
         for entry in self.config.auth:
             if entry.user in (user, "*"):
                 return entry
@@ -170,7 +170,7 @@ class Gateway:
         elif error is not None:
             counters.setup_failed_other += 1
         if error is not None:
-            self._journal.login_failed(connection, error)
+            self.journal.login_failed(connection, error)
             connection.send(self.dialect.reply(error))
         connection.close()
 
@@ -193,7 +193,7 @@ class Gateway:
             stream,
             pool,
             counters,
-            self._journal,
+            self.journal,
             number,
             secret,
             login.tls is not None,
@@ -205,7 +205,7 @@ class Gateway:
             counters.clients_no_tls += 1
         self.clients[number] = client
         pool.sessions += 1
-        self._journal.client_connected(client, login)
+        self.journal.client_connected(client, login)
         leftover = connection.hand_over(cast("asyncio.Protocol", client))
         client.begin(self.dialect.greeting(pool.shared, stream), monotonic())
         if leftover:
@@ -215,9 +215,16 @@ class Gateway:
 
     def _new_number(self) -> int:
         while True:
-            self._next_number = self._next_number % 0x7FFFFFFF + 1
+            self._next_number += self.oversight.processes
+            if self._next_number > 0x7FFFFFFF:
+                self._next_number = self._number(0)
             if self._next_number not in self.clients:
                 return self._next_number
+
+    def _number(self, base: int) -> int:
+        """The first session number of this process above a base: its remainder says whose it is."""
+        processes = self.oversight.processes
+        return base - base % processes + processes + self.oversight.index
 
     # Pools.
 
@@ -230,7 +237,8 @@ class Gateway:
             shared = self.dialect.shared_state(
                 max_prepared_statements=group.max_prepared_statements
             )
-            pool = Pool(self.target, key, PoolCounters(), group.min_connections, shared)
+            minimum = self.oversight.share(group.min_connections)
+            pool = Pool(self.target, key, PoolCounters(), minimum, shared)
             self.pools[key] = pool
             self.target.pools.append(pool)
         if login.recovered is not None:
@@ -241,95 +249,15 @@ class Gateway:
         self.target.pools.remove(pool)
         del self.pools[pool.key]
 
-    # Server connections.
-
-    def _server_links(self) -> Iterable[ServerLink]:
-        return self.servers
-
-    def _open_connection(self, pool: Pool) -> None:
-        spawn(self._open(pool), f"open {self.config.name} {pool.name}")
-
-    async def _open(self, pool: Pool) -> None:
-        try:
-            link = await self._dial(pool)
-        except ProxyError as error:
-            pool.counters.setup_failed += 1
-            self._reject_secret(pool, error)
-            self.available = isinstance(error, ServerRefused)
-            self._journal.open_failed(pool, error)
-            pool.open_failed(error, monotonic(), backoff_s(pool.failures))
-        except BaseException:
-            pool.open_failed(ProxyError("internal error"), monotonic(), backoff_s(pool.failures))
-            raise
-        else:
-            self.available = True
-            pool.counters.setup_succeeded += 1
-            pool.opened(link, monotonic())
-
-    async def _dial(self, pool: Pool) -> ServerLink:
-        database, user, parameters = pool.key
-        secret = await self._server_secret(pool, user)
-        # A new secret has begun a generation, to which this connection belongs. One that begins
-        # from here on makes the connection out of date before it is open.
-        generation = pool.generation
-        plan = ServerPlan(
-            user=user,
-            database=database,
-            parameters=dict(parameters),
-            tls_mode=self.dialer.target.tls,
-            unix_socket=self.dialer.target.host.startswith("/"),
-            secret=secret,
-        )
-        group = self.config.target_group
-        warm_up = self.dialect.warm_up(
-            pool.shared, group.init_query, monotonic(), limits=not group.max_connections
-        )
-        connection, session, facts = await self.dialer.open(plan, warm_up)
-        now = monotonic()
-        if not group.max_connections:
-            allowed = facts.usable_connections * group.max_connections_percent // 100
-            self.target.set_maximum(max(1, allowed), now)
-        lifetime_s = group.connection_max_lifetime_s
-        lifetime_s *= 1.0 + random.uniform(-LIFETIME_JITTER, LIFETIME_JITTER)  # noqa: S311
-        stream = self.dialect.server_stream(pool.shared, session, facts)
-        link = ServerLink(connection.transport, stream, pool, self._journal, now, lifetime_s)
-        link.generation = generation
-        link.cancel_request = session.cancel_request
-        link.number = session.process_id
-        link.tls = session.tls is not None
-        link.poll = poller(connection.transport)
-        self.servers.add(link)
-        self._journal.server_connected(link)
-        leftover = connection.hand_over(cast("asyncio.Protocol", link))
-        if leftover:
-            stream.receive(leftover)
-        return link
-
-    def _reject_secret(self, pool: Pool, error: ProxyError) -> None:
-        """Fetch the secret again for the next attempt if the server did not take this one."""
-        entry = self._auth_entry(pool.key[1])
-        if isinstance(error, ServerRefused) and error.code == "28P01" and entry is not None:
-            self.credentials.invalidate(entry.credential, pool.key[1])
-
-    async def _server_secret(self, pool: Pool, user: str) -> Any:
-        entry = self._auth_entry(user)
-        if entry is None:
-            raise CredentialError(f'no auth entry for user "{user}" any more')
-        if not entry.credential:
-            return self.dialect.server_secret("", {}, pool.recovered)
-        held = await self.credentials.get(entry.credential, user)
-        if held.generation != pool.credential_generation:
-            if pool.credential_generation is not None:
-                pool.retire_all()
-            pool.credential_generation = held.generation
-        return self.dialect.server_secret(held.secret, held.derived, pool.recovered)
-
     # Cancelling.
 
-    def _cancel(self, request: Cancel) -> None:
+    def cancel(self, request: Cancel) -> None:
+        """Cancel what a session runs or waits for, if the request has the whole of its secret."""
         client = self.clients.get(request.number)
+        if client is None and self.oversight.forward_cancel(self, request):
+            return
         if client is None or not compare_digest(client.secret, request.secret):
-            self._journal.cancel_ignored()
+            self.journal.cancel_ignored()
             return
         client.pool.counters.cancels += 1
         if client.parked:
@@ -356,12 +284,12 @@ class Gateway:
         before = self.config
         self.config = config
         self.janitor.config = config
-        self._journal.debug = config.debug_logging
+        self.journal.debug = config.debug_logging
         group = config.target_group
         if group.max_connections:
-            self.target.set_maximum(group.max_connections, monotonic())
+            self.oversight.set_budget(self, group.max_connections, monotonic())
         for pool in self.pools.values():
-            pool.minimum = group.min_connections
+            pool.minimum = self.oversight.share(group.min_connections)
             if group.init_query != before.target_group.init_query or config.auth != before.auth:
                 pool.shared.forget_greetings()
                 pool.retire_all()

@@ -119,6 +119,7 @@ class GatewayJournal(Journal):
 
     def server_gone(self, server: ServerLink) -> None:
         self.gateway.servers.discard(server)
+        self.gateway.oversight.gone(self.gateway, server)
 
     def open_failed(self, pool: Pool, error: ProxyError) -> None:
         self._tell(

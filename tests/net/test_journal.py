@@ -11,6 +11,7 @@ import pytest
 
 from proxy.errors import ClientAuthError, CredentialError, ServerRefused, TooManyClients
 from proxy.net.journal import GatewayJournal
+from proxy.net.oversight import Oversight
 from tests.support import messages as wire
 from tests.support.stand import Stand
 
@@ -65,6 +66,7 @@ class Reported(Stand):
             clients={},
             servers=set(),
             cancel_server=self.cancelled.append,
+            oversight=Oversight(),
         )
         self.gateway = gateway
         self.told = GatewayJournal(gateway)

@@ -1,0 +1,116 @@
+"""Opens server connections for a proxy's pools, with the secret and the settings they need."""
+
+from __future__ import annotations
+
+import random
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from proxy.errors import CredentialError, ProxyError, ServerRefused
+from proxy.net.dialer import backoff_s, poller
+from proxy.net.runtime import spawn
+from proxy.session.server_link import ServerLink
+from proxy.wire.dialect import ServerPlan
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.net.gateway import Gateway
+    from proxy.pool.pool import Pool
+
+LIFETIME_JITTER: Final = 0.1
+"""Share of the maximum lifetime by which it varies, so that connections do not all go at once."""
+
+
+class Opener:
+    """Opens the server connections of one proxy."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def open(self, pool: Pool) -> None:
+        """Start to open a connection; the pool hears of the outcome."""
+        spawn(self._open(pool), f"open {self._gateway.config.name} {pool.name}")
+
+    async def _open(self, pool: Pool) -> None:
+        gateway = self._gateway
+        try:
+            link = await self._dial(pool)
+        except ProxyError as error:
+            pool.counters.setup_failed += 1
+            self._reject_secret(pool, error)
+            gateway.available = isinstance(error, ServerRefused)
+            gateway.journal.open_failed(pool, error)
+            pool.open_failed(error, monotonic(), backoff_s(pool.failures))
+        except BaseException:
+            pool.open_failed(ProxyError("internal error"), monotonic(), backoff_s(pool.failures))
+            raise
+        else:
+            gateway.available = True
+            pool.counters.setup_succeeded += 1
+            pool.opened(link, monotonic())
+
+    async def _dial(self, pool: Pool) -> ServerLink:
+        gateway = self._gateway
+        database, user, parameters = pool.key
+        secret = await self._secret(pool, user)
+        # A new secret has begun a generation, to which this connection belongs. One that begins
+        # from here on makes the connection out of date before it is open.
+        generation = pool.generation
+        plan = ServerPlan(
+            user=user,
+            database=database,
+            parameters=dict(parameters),
+            tls_mode=gateway.dialer.target.tls,
+            unix_socket=gateway.dialer.target.host.startswith("/"),
+            secret=secret,
+        )
+        group = gateway.config.target_group
+        warm_up = gateway.dialect.warm_up(
+            pool.shared, group.init_query, monotonic(), limits=not group.max_connections
+        )
+        connection, session, facts = await gateway.dialer.open(plan, warm_up)
+        now = monotonic()
+        if not group.max_connections:
+            allowed = facts.usable_connections * group.max_connections_percent // 100
+            gateway.oversight.set_budget(gateway, max(1, allowed), now)
+        stream = gateway.dialect.server_stream(pool.shared, session, facts)
+        link = ServerLink(
+            connection.transport, stream, pool, gateway.journal, now, self._lifetime_s()
+        )
+        link.generation = generation
+        link.cancel_request = session.cancel_request
+        link.number = session.process_id
+        link.tls = session.tls is not None
+        link.poll = poller(connection.transport)
+        gateway.servers.add(link)
+        gateway.oversight.connected(gateway, link)
+        gateway.journal.server_connected(link)
+        leftover = connection.hand_over(cast("asyncio.Protocol", link))
+        if leftover:
+            stream.receive(leftover)
+        return link
+
+    def _lifetime_s(self) -> float:
+        spread = random.uniform(-LIFETIME_JITTER, LIFETIME_JITTER)  # noqa: S311
+        return self._gateway.config.target_group.connection_max_lifetime_s * (1.0 + spread)
+
+    def _reject_secret(self, pool: Pool, error: ProxyError) -> None:
+        """Fetch the secret again for the next attempt if the server did not take this one."""
+        entry = self._gateway.auth_entry(pool.key[1])
+        if isinstance(error, ServerRefused) and error.code == "28P01" and entry is not None:
+            self._gateway.credentials.invalidate(entry.credential, pool.key[1])
+
+    async def _secret(self, pool: Pool, user: str) -> Any:
+        gateway = self._gateway
+        entry = gateway.auth_entry(user)
+        if entry is None:
+            raise CredentialError(f'no auth entry for user "{user}" any more')
+        if not entry.credential:
+            return gateway.dialect.server_secret("", {}, pool.recovered)
+        held = await gateway.credentials.get(entry.credential, user)
+        if held.generation != pool.credential_generation:
+            if pool.credential_generation is not None:
+                pool.retire_all()
+            pool.credential_generation = held.generation
+        return gateway.dialect.server_secret(held.secret, held.derived, pool.recovered)
