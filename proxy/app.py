@@ -96,6 +96,11 @@ def _event(name: str, *, level: int = logging.INFO, **fields: Any) -> None:
 def serve(config: Config, path: Path) -> int:
     """Serve the configuration until SIGTERM or SIGINT; return the exit code."""
     runtime.require_compiled()
+    processes = config.process.workers or runtime.cores()
+    if processes > 1:
+        from proxy.workers.supervisor import supervise
+
+        return supervise(config, path, processes)
     configure_logs(config)
     runtime.run(_serve(config, path))
     return 0

@@ -66,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["demo"]:
         # The demonstration has a parser of its own, and its own --help.
         return _guarded(lambda: _demo(arguments[1:]))
+    if arguments[:1] == ["worker"]:
+        # Started by the supervisor only; see proxy.workers.member.
+        return _guarded(lambda: _work([int(argument) for argument in arguments[1:]]))
     parsed = parser().parse_args(arguments)
     return _guarded(lambda: int(parsed.run(parsed)))
 
@@ -92,6 +95,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     from proxy.config.load import load
 
     return serve(load(arguments.config), arguments.config)
+
+
+def _work(arguments: list[int]) -> int:
+    from proxy.workers.worker import work
+
+    index, processes, control, log_lock = arguments
+    return work(index, processes, control, log_lock)
 
 
 def _check(arguments: argparse.Namespace) -> int:

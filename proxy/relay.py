@@ -28,6 +28,13 @@ SERVERS_CLOSE_S: Final = 5.0
 """Seconds that servers get to end their processes at the end."""
 
 
+def dialer_of(config: ProxyConfig) -> Dialer:
+    """Make what opens connections to a proxy's target."""
+    target = config.target[0]
+    context = client_context(target.tls, target.tls_ca)
+    return Dialer(target, PostgresDialect(secrets.token_bytes), context)
+
+
 class Relay:
     """The proxies of a configuration at run time."""
 
@@ -44,14 +51,11 @@ class Relay:
             self._build(proxy)
 
     def _build(self, config: ProxyConfig) -> None:
-        dialect = PostgresDialect(secrets.token_bytes)
         tls = ServerTls(config.tls_cert, config.tls_key) if config.tls_cert else None
-        target = config.target[0]
-        dialer = Dialer(target, dialect, client_context(target.tls, target.tls_ca))
         gateway = Gateway(
             config,
-            dialect,
-            dialer,
+            PostgresDialect(secrets.token_bytes),
+            dialer_of(config),
             self.credentials,
             tls,
             allow_public=self.config.process.allow_public_bind,

@@ -30,11 +30,16 @@ LAYERS: dict[str, int] = {
     "proxy.metrics": 5,
     "proxy.config": 5,
     "proxy.demo": 5,
+    "proxy.workers": 6,
+    "proxy.workers.messages": 2,
+    "proxy.workers.quota": 2,
+    "proxy.workers.channel": 4,
+    "proxy.metrics.merge": 0,
     "proxy.relay": 6,
     "proxy.reload": 6,
-    "proxy.app": 6,
-    "proxy.cli": 7,
-    "proxy.__main__": 8,
+    "proxy.app": 7,
+    "proxy.cli": 8,
+    "proxy.__main__": 9,
 }
 """Layer of a module or package; the longest name wins. A layer imports itself and those below."""
 
@@ -73,6 +78,7 @@ BANNED_CALLS: dict[str, tuple[str, ...]] = {
         "proxy.credentials",
         "proxy.relay",
         "proxy.reload",
+        "proxy.workers",
     ),
     "os.system": (),
     "eval": (),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web import AppRunner
 
-    from proxy.metrics.snapshot import SnapshotSource
+    from proxy.metrics.snapshot import Refresh, SnapshotSource
 
 MAX_CONNECTIONS: Final = 64
 """Connections kept; one more closes the oldest, so that a probe always gets through."""
@@ -40,10 +40,17 @@ class AdminServer:
         await self._runner.cleanup()
 
 
-async def start(listen: str, source: SnapshotSource, *, allow_public: bool = False) -> AdminServer:
+async def start(
+    listen: str,
+    source: SnapshotSource,
+    *,
+    allow_public: bool = False,
+    refresh: Refresh | None = None,
+) -> AdminServer:
     """Serve ``/livez``, ``/readyz``, ``/metrics`` and ``/v1/status`` on ``host:port``.
 
-    Raises ``ConfigError`` for an address that is public or taken, or if a library is missing.
+    ``refresh``, if given, is awaited before a snapshot is taken for metrics and status. Raises
+    ``ConfigError`` for an address that is public or taken, or if a library is missing.
     """
     address = parse_listen(listen)
     if address.path:
@@ -57,7 +64,7 @@ async def start(listen: str, source: SnapshotSource, *, allow_public: bool = Fal
         raise ConfigError(
             f'admin_listen needs the package {error.name}: install it, or set admin_listen = ""'
         ) from error
-    runner = await runner_for(source)
+    runner = await runner_for(source, refresh)
     try:
         server = await asyncio.get_running_loop().create_server(
             _doorkeeper(runner), address.host, address.port, backlog=BACKLOG

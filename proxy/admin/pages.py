@@ -12,7 +12,7 @@ from proxy.admin.status import status
 from proxy.metrics.prometheus import CONTENT_TYPE, Exposition
 
 if TYPE_CHECKING:
-    from proxy.metrics.snapshot import SnapshotSource
+    from proxy.metrics.snapshot import Refresh, SnapshotSource
 
 KEEPALIVE_S: Final = 75.0
 """Longer than the usual scrape intervals."""
@@ -35,8 +35,9 @@ INDEX: Final = """Tidegate
 class Pages:
     """Answers the requests."""
 
-    def __init__(self, source: SnapshotSource) -> None:
+    def __init__(self, source: SnapshotSource, refresh: Refresh | None = None) -> None:
         self._source = source
+        self._refresh = refresh
         self.exposition = Exposition(source)
         self._scrape = asyncio.Lock()
 
@@ -50,6 +51,7 @@ class Pages:
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Say whether clients may come, and if not, why."""
+        await self._look()
         reasons = self._source().unready_reasons(request.query.get("proxy", ""))
         if reasons:
             return web.Response(text="".join(f"{reason}\n" for reason in reasons), status=503)
@@ -59,6 +61,7 @@ class Pages:
         """Render the metrics, letting the relay work in between."""
         pieces: list[bytes] = []
         async with self._scrape:  # Impatient scrapers queue instead of adding up.
+            await self._look()
             for piece in self.exposition.pieces():
                 pieces.append(piece)
                 await asyncio.sleep(0)
@@ -66,8 +69,13 @@ class Pages:
         response.enable_compression()
         return response
 
+    async def _look(self) -> None:
+        if self._refresh is not None:
+            await self._refresh()
+
     async def status(self, request: web.Request) -> web.Response:
         """Show the snapshot as JSON."""
+        await self._look()
         text = json.dumps(status(self._source()), indent=2) + "\n"
         response = web.Response(text=text, content_type="application/json")
         response.enable_compression()
@@ -79,9 +87,9 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 
-async def runner_for(source: SnapshotSource) -> web.AppRunner:
+async def runner_for(source: SnapshotSource, refresh: Refresh | None = None) -> web.AppRunner:
     """Give an application that is set up and waits for connections."""
-    pages = Pages(source)
+    pages = Pages(source, refresh)
     application = web.Application(client_max_size=MAX_REQUEST_BYTES)
     application.on_response_prepare.append(_add_headers)
     application.router.add_get("/", pages.index)

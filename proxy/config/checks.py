@@ -22,12 +22,6 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 
 def check(config: Config, problems: Problems) -> None:
     """Note every problem that shows only between values."""
-    if config.process.workers > 1:
-        problems.add(
-            "process.workers",
-            f"{config.process.workers} relay processes are not in this version: it runs exactly "
-            "one; set 1",
-        )
     if not config.proxy:
         problems.add("proxy", "no proxy is configured; begin one with [[proxy.NAME.endpoint]]")
     for proxy in config.proxy.values():

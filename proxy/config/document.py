@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLE: Final = """\
 [process]
-workers = 1                        # relay processes; this version runs one
+workers = 1                        # relay processes; 0 is one per core
 admin_listen = "127.0.0.1:9127"    # HTTP: /metrics /livez /readyz; "" turns it off
 log_format = "text"                # or "json"
 shutdown_grace_s = 30

@@ -58,7 +58,8 @@ class ProcessConfig:
     """``[process]``: settings of the whole process."""
 
     workers: int = setting(1, minimum=0, maximum=256, reload=False)
-    """Relay processes; 0 is one per core. This version runs exactly one."""
+    """Relay processes; 0 is one per core. With more than one, a supervisor shares clients and
+    server connections among them."""
 
     admin_listen: str = setting("127.0.0.1:9127", reload=False)
     """``host:port`` of the admin HTTP server (/metrics, /livez, /readyz); "" turns it off."""

@@ -6,7 +6,7 @@ is cheap and is read at once, on the event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -113,3 +113,6 @@ class Snapshot:
 
 SnapshotSource = Callable[[], Snapshot]
 """Takes a snapshot; called on the event loop's thread."""
+
+Refresh = Callable[[], Awaitable[None]]
+"""Brings the next snapshot up to date, where that takes asking other processes."""

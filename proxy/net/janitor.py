@@ -47,6 +47,8 @@ class Janitor:
         self._cancel = cancel
         self._forget = forget
         self._ticks = 0
+        self.budget: int | None = None
+        """What percentages of the budget refer to, where it is not the target's maximum."""
 
     def tick(self, now: float) -> None:
         """Look at everything once."""
@@ -54,9 +56,8 @@ class Janitor:
             self._look_at_server(server, now)
         for pool in list(self._target.pools):
             self._look_at_pool(pool, now)
-        maximum_idle = (
-            self._target.maximum * self.config.target_group.max_idle_connections_percent // 100
-        )
+        budget = self._target.maximum if self.budget is None else self.budget
+        maximum_idle = budget * self.config.target_group.max_idle_connections_percent // 100
         for connection in surplus(self._target, now, maximum_idle):
             if connection.pool.remove_idle(connection):
                 connection.retire("idle")

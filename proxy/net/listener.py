@@ -8,11 +8,11 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.errors import ListenFailed
 from proxy.metrics.counters import EndpointCounters
-from proxy.net.address import parse_listen, refuse_public
+from proxy.net.address import ListenAddress, parse_listen, refuse_public
 from proxy.net.conversation import ConversationProtocol
 from proxy.net.runtime import spawn
 
@@ -35,31 +35,28 @@ class Listener:
 
     async def open(self, *, allow_public: bool) -> None:
         """Start to listen. Raises ``ConfigError`` for a public address, ``ListenFailed``."""
-        address = parse_listen(self.endpoint.listen)
         loop = asyncio.get_running_loop()
-        try:
-            if address.path:
-                _remove_stale(address.path)
-                server = await loop.create_unix_server(
-                    self._protocol, address.path, backlog=BACKLOG
-                )
+        for opened in await open_sockets(self.endpoint.listen, allow_public=allow_public):
+            if opened.family == socket.AF_UNIX:
+                server = await loop.create_unix_server(self._protocol, sock=opened, backlog=BACKLOG)
             else:
-                if not allow_public:
-                    await refuse_public(address)
-                server = await loop.create_server(
-                    self._protocol, address.host, address.port, backlog=BACKLOG, reuse_address=True
-                )
-        except OSError as error:
-            raise ListenFailed(
-                f"cannot listen on {self.endpoint.listen}: {error.strerror or error}"
-            ) from error
-        self._servers.append(server)
+                server = await loop.create_server(self._protocol, sock=opened, backlog=BACKLOG)
+            self._servers.append(server)
+
+    async def admit(self, client: socket.socket) -> None:
+        """Serve a client that another process has accepted."""
+        client.setblocking(False)
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, client)
+        except OSError:
+            client.close()
 
     def close(self) -> None:
         """Stop to listen; clients that are connected stay."""
-        path = parse_listen(self.endpoint.listen).path
-        if path and self._servers:
-            Path(path).unlink(missing_ok=True)
+        if self._servers:
+            remove_socket_file(self.endpoint.listen)
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -69,6 +66,62 @@ class Listener:
 
     def _connected(self, connection: ConversationProtocol) -> None:
         spawn(self.gateway.serve(connection, self.counters), "login")
+
+
+async def open_sockets(listen: str, *, allow_public: bool) -> list[socket.socket]:
+    """Listen on every address that ``listen`` stands for.
+
+    Raises ``ConfigError`` for a public address, ``ListenFailed``.
+    """
+    address = parse_listen(listen)
+    if not address.path and not allow_public:
+        await refuse_public(address)
+    sockets: list[socket.socket] = []
+    try:
+        if address.path:
+            _remove_stale(address.path)
+            sockets.append(_listening(socket.AF_UNIX, address.path))
+        else:
+            for family, place in await _places(address):
+                sockets.append(_listening(family, place))
+    except OSError as error:
+        for opened in sockets:
+            opened.close()
+        raise ListenFailed(f"cannot listen on {listen}: {error.strerror or error}") from error
+    return sockets
+
+
+async def _places(address: ListenAddress) -> list[tuple[int, Any]]:
+    found = await asyncio.get_running_loop().getaddrinfo(
+        address.host or None,
+        address.port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
+    )
+    return list(dict.fromkeys((entry[0], entry[4]) for entry in found))
+
+
+def _listening(family: int, place: object) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setblocking(False)
+        if family != socket.AF_UNIX:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind(cast("Any", place))
+        opened.listen(BACKLOG)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def remove_socket_file(listen: str) -> None:
+    """Remove the file of a Unix socket, if ``listen`` names one."""
+    path = parse_listen(listen).path
+    if path:
+        Path(path).unlink(missing_ok=True)
 
 
 def _remove_stale(path: str) -> None:

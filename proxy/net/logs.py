@@ -17,6 +17,8 @@ pipe holds up no client; when the queue is full, lines are dropped, counted and 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -28,10 +30,13 @@ from datetime import UTC, datetime
 from enum import Enum
 from logging.handlers import QueueHandler
 from math import isfinite
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.credentials.base import Credential
 from proxy.errors import ProxyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 QUEUE_RECORDS: Final = 10_000
 """Lines that may wait for standard error."""
@@ -115,6 +120,8 @@ class EventFormatter(logging.Formatter):
             facts |= {"event": message, **(fields or {})}
         else:
             facts |= {"event": "log", "logger": record.name, "message": message}
+        if _worker:
+            facts["worker"] = _worker
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
@@ -232,6 +239,10 @@ class _Writer:
             line = self.formatter.format(record).encode("utf-8", "backslashreplace") + b"\n"
         except Exception as error:  # One bad record must not end the log.
             line = f"event=log_record_failed error={type(error).__name__}\n".encode()
+        with _one_line_at_a_time():
+            self._put(line)
+
+    def _put(self, line: bytes) -> None:
         while line:
             try:
                 line = line[os.write(self._descriptor, line) :]
@@ -239,6 +250,20 @@ class _Writer:
                 select.select([], [self._descriptor], [], 1.0)
             except OSError:
                 return  # Nobody reads any more, and there is nowhere to say so.
+
+
+@contextlib.contextmanager
+def _one_line_at_a_time() -> Iterator[None]:
+    """Keep the processes that share standard error from writing into each other's lines: a pipe
+    takes only short ones whole. The lock of a process that dies is released by the system."""
+    if _lock < 0:
+        yield
+        return
+    fcntl.lockf(_lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(_lock, fcntl.LOCK_UN)
 
 
 class Log:
@@ -276,6 +301,17 @@ class Log:
 
 
 _current: Log | None = None
+_worker = ""
+_lock = -1
+
+
+def share(worker: str, lock: int) -> None:
+    """Say in every line whose it is, and take turns with other processes at writing.
+
+    ``lock`` is a descriptor of a file that all of them have open.
+    """
+    global _worker, _lock
+    _worker, _lock = worker, lock
 
 
 def configure(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.pool.pool import Pool
+    from proxy.pool.pool import Connection, Pool
 
 UNKNOWN_LIMIT: Final = 1
 """Budget until the server has said what it allows."""
@@ -30,6 +30,11 @@ class Target:
         self.contended = False
         """A pool has waiters and found no slot, as of the last look."""
         self.closed = False
+        self.starved: Callable[[], None] = _nobody_to_tell
+        """Told when waiters find no slot, each time they ask."""
+        self.give_up: Callable[[Connection], bool] = _nobody_to_take
+        """Offers a connection that is lent to nobody, and counts as borrowed, to another process;
+        says whether it is gone."""
 
     def set_maximum(self, maximum: int, now: float) -> None:
         """Change the budget; connections above it are closed as they are returned."""
@@ -51,6 +56,7 @@ class Target:
                 return
             if self.used >= self.maximum and not self.steal(pool):
                 self.contended = self.contended or len(self.pools) > 1
+                self.starved()
                 return
             if self.used >= self.maximum:
                 return
@@ -69,6 +75,11 @@ class Target:
         victim.remove_idle(connection)
         connection.retire("given to another pool")
         return True
+
+    def shed(self, connection: Connection) -> None:
+        """Part with an idle connection, which counts as borrowed, for others' sake."""
+        if self.used <= self.maximum or not self.give_up(connection):
+            connection.retire("given to another pool")
 
     def share(self, pool: Pool) -> int:
         """Connections a pool is entitled to: in proportion to demand, at least one."""
@@ -96,6 +107,14 @@ class Target:
         waiting.sort(key=lambda pool: (pool.size - self.share(pool), pool.waiters[0].waiting_since))
         for pool in waiting:
             self.demand(pool, now)
+
+
+def _nobody_to_tell() -> None:
+    return
+
+
+def _nobody_to_take(_connection: Connection) -> bool:
+    return False
 
 
 def _longest_idle(pool: Pool) -> float:

@@ -137,7 +137,7 @@ class Pool:
             connection.retire("replaced")
             return
         if self.target.contended and self.target.owes_another(self):
-            connection.retire("given to another pool")
+            self.target.shed(connection)
             return
         self.hand_over(connection, now)
 
@@ -177,6 +177,11 @@ class Pool:
         """Note that a borrowed connection is closing."""
         self.borrowed -= 1
         self.closing += 1
+
+    def departed(self, now: float) -> None:
+        """Note that a borrowed connection has gone to another process, and its slot with it."""
+        self.borrowed -= 1
+        self.target.slot_freed(now)
 
     def closed(self, now: float) -> None:
         """Note that a closing connection is gone."""
