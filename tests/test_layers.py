@@ -101,6 +101,12 @@ WITHOUT_TESTS_OF_THEIR_OWN: dict[str, str] = {
     "proxy/session/server_link.py": "tests/session/test_client_link_transparency.py",
     "proxy/session/transport.py": "an interface; the type checker compares whoever implements it",
     "proxy/wire/dialect.py": "an interface and records; tests/postgres tests the implementation",
+    "proxy/workers/budgets.py": "tests/integration/test_workers.py; what it decides, test_quota.py",
+    "proxy/workers/member.py": "tests/integration/test_workers.py starts, kills and replaces them",
+    "proxy/workers/oversight.py": "tests/integration/test_workers.py: budget, cancel, death",
+    "proxy/workers/scrape.py": "tests/integration/test_workers.py; tests/metrics/test_merge.py",
+    "proxy/workers/supervisor.py": "tests/integration/test_workers.py",
+    "proxy/workers/worker.py": "tests/integration/test_workers.py",
     "proxy/wire/steps.py": "records without behaviour; tests/net/test_conversation.py runs them",
 }
 """Modules that need no test module, and why; an ``__init__`` that only re-exports needs none."""

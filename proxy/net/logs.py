@@ -116,12 +116,11 @@ class EventFormatter(logging.Formatter):
         facts: dict[str, Value] = {"time": stamp, "level": record.levelname}
         fields: dict[str, Value] | None = getattr(record, "fields", None)
         message = _message(record)
+        whose: dict[str, Value] = {"worker": _worker} if _worker else {}
         if fields is not None or (record.name in OWN_LOGGERS and message.isidentifier()):
-            facts |= {"event": message, **(fields or {})}
+            facts |= {"event": message, **whose, **(fields or {})}
         else:
-            facts |= {"event": "log", "logger": record.name, "message": message}
-        if _worker:
-            facts["worker"] = _worker
+            facts |= {"event": "log", **whose, "logger": record.name, "message": message}
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:

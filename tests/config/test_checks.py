@@ -32,10 +32,6 @@ CASES = [
         SMALL + '[[proxy.orders.target]]\nhost = "b"\n',
         "proxy.orders.target: 2 targets are not in this version: it uses exactly one",
     ),
-    (
-        with_process("workers = 4"),
-        "process.workers: 4 relay processes are not in this version: it runs exactly one; set 1",
-    ),
     (with_proxy('tls_cert = "/c"'), "proxy.orders.tls_key: missing; tls_cert needs it"),
     (with_proxy('tls_key = "/k"'), "proxy.orders.tls_cert: missing; tls_key needs it"),
     (
@@ -124,6 +120,7 @@ def test_what_does_not_fit_together_is_refused(text: str, expected: str) -> None
     "text",
     [
         with_process("workers = 0"),
+        with_process("workers = 4"),
         with_process('admin_listen = ""'),
         with_group("min_connections = 5\nmax_connections = 5"),
         with_group("min_connections = 5"),
