@@ -42,7 +42,7 @@ class Application:
         loop.add_signal_handler(signal.SIGHUP, self.reloader.ask)
         try:
             await self._open()
-            _event("started", version=__version__, runtime=runtime.describe())
+            _event("started", version=__version__, runtime=runtime.describe(), workers=1)
             upkeep = runtime.spawn(self._upkeep(), "upkeep")
             await self.stop.wait()
             grace_s = self.reloader.config.process.shutdown_grace_s

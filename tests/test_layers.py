@@ -103,6 +103,7 @@ WITHOUT_TESTS_OF_THEIR_OWN: dict[str, str] = {
     "proxy/wire/dialect.py": "an interface and records; tests/postgres tests the implementation",
     "proxy/workers/budgets.py": "tests/integration/test_workers.py; what it decides, test_quota.py",
     "proxy/workers/member.py": "tests/integration/test_workers.py starts, kills and replaces them",
+    "proxy/workers/mover.py": "tests/integration/test_workers.py: connections move",
     "proxy/workers/oversight.py": "tests/integration/test_workers.py: budget, cancel, death",
     "proxy/workers/scrape.py": "tests/integration/test_workers.py; tests/metrics/test_merge.py",
     "proxy/workers/supervisor.py": "tests/integration/test_workers.py",

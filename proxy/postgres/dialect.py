@@ -128,5 +128,17 @@ class PostgresDialect:
             shared, shared.intern_reported(session.reported), shared.settings.none
         )
 
+    def pack(self, stream: ServerStream) -> dict[str, Any]:
+        assert isinstance(stream, PostgresServerStream)
+        return {"reported": stream.reported, "baseline": stream.shared.baseline}
+
+    def unpack(self, shared: PoolState, facts: dict[str, Any]) -> ServerStream:
+        shared.learn_baseline(facts["baseline"])
+        reported = shared.intern_reported(facts["reported"])
+        stream = PostgresServerStream(shared, reported, shared.settings.none)
+        # DISCARD ALL takes the last session's settings, statements and all else away.
+        stream.dirty = True
+        return stream
+
     def reply(self, error: ProxyError) -> bytes:
         return error_reply(error)

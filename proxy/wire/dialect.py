@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from proxy.errors import ProxyError
@@ -142,4 +142,17 @@ class Dialect(Protocol):
 
     def reply(self, error: ProxyError) -> bytes:
         """Encode an error for a client that has not logged in."""
+        ...
+
+
+@runtime_checkable
+class MovingDialect(Protocol):
+    """An engine whose idle server connections can move to another process."""
+
+    def pack(self, stream: ServerStream) -> dict[str, Any]:
+        """Say, as JSON can, what another process must know of an idle connection."""
+        ...
+
+    def unpack(self, shared: Any, facts: dict[str, Any]) -> ServerStream:
+        """Make the stream of such a connection; its first ``recover`` discards what it holds."""
         ...

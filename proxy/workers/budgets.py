@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -200,8 +200,3 @@ async def _end_of(connection: socket.socket) -> None:
             pass
     except OSError:
         return
-
-
-def usage_document(usage: Usage) -> dict[str, Any]:
-    """Give a report as part of another message."""
-    return asdict(usage)

@@ -117,7 +117,8 @@ class Desk:
         target = gateway.target
         now = monotonic()
         pools = [pool for pool in target.pools if now >= pool.retry_at]
-        wanted = [pool.key for pool in pools if pool.waiters]
+        # A pool that has opened no connection itself does not know the database's functions.
+        wanted = [pool.key for pool in pools if pool.waiters and pool.counters.setup_succeeded]
         return Usage(
             proxy=gateway.config.name,
             serial=self._serial,

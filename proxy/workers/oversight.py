@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.net.oversight import Oversight
 from proxy.workers.desk import Desk
 from proxy.workers.messages import BudgetLearned, CancelSession, Closed, Opened
+from proxy.workers.mover import Mover
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,7 +27,8 @@ class WorkerOversight(Oversight):
         self.index = index
         self.processes = processes
         self.desks: dict[str, Desk] = {}
-        """By proxy."""
+        """By proxy, like ``movers``."""
+        self.movers: dict[str, Mover] = {}
         self._channel = channel
         self._numbers: dict[ServerLink, int] = {}
         """What the supervisor calls the server connections."""
@@ -34,7 +36,11 @@ class WorkerOversight(Oversight):
 
     def attend(self, gateway: Gateway) -> None:
         """Begin without any connection."""
-        self.desks[gateway.config.name] = Desk(gateway, self._channel.send)
+        desk = Desk(gateway, self._channel.send)
+        mover = Mover(desk, self, self._channel)
+        desk.move = mover.give_up
+        self.desks[gateway.config.name] = desk
+        self.movers[gateway.config.name] = mover
 
     def set_budget(self, gateway: Gateway, budget: int, now: float) -> None:
         """Tell what a target allows; what the configuration says the supervisor knows itself."""

@@ -21,6 +21,7 @@ from proxy.reload import configure_logs
 from proxy.wire.dialect import Cancel
 from proxy.workers.channel import Channel
 from proxy.workers.messages import (
+    Adopt,
     CancelSession,
     Configure,
     Configured,
@@ -52,6 +53,7 @@ class Worker:
             Configure: self._configure,
             NewClient: self._admit,
             Quota: self._obey,
+            Adopt: self._adopt,
             CancelSession: self._cancel,
             TakeSnapshot: self._take_snapshot,
             ReloadCertificates: self._reload_certificates,
@@ -115,6 +117,9 @@ class Worker:
 
     def _obey(self, message: Quota) -> None:
         self._oversight.desks[message.proxy].obey(message, monotonic())
+
+    def _adopt(self, message: Adopt, descriptor: int) -> None:
+        runtime.spawn(self._oversight.movers[message.proxy].adopt(message, descriptor), "adopt")
 
     def _cancel(self, message: CancelSession) -> None:
         gateway = self._oversight.desks[message.proxy].gateway

@@ -125,6 +125,39 @@ def test_one_busy_worker_gets_nearly_the_whole_budget(
     close([*first, *second])
 
 
+def test_idle_connections_move(fault_server: PostgresServer, start_proxy: StartProxy) -> None:
+    """A worker's idle connections go to the other one, clean, instead of being opened anew."""
+    proxy = start(fault_server, start_proxy)
+    first, second = on_worker(proxy, 2, 0, BUDGET), on_worker(proxy, 2, 1, BUDGET)
+    for client in second[:2]:
+        client.query("BEGIN")
+    for client in second[:2]:
+        client.query("COMMIT")
+    for client in first:
+        client.query("SET work_mem = '1234kB'")
+        client.send(wire.parse("SELECT 1", "mine"), wire.SYNC)
+        client.read_until()
+        client.query("BEGIN")
+    for client in first:
+        client.query("COMMIT")
+    before = set(fault_server.backends(usename="app"))
+    for client in second:
+        client.query("BEGIN")
+        assert client.value("SHOW work_mem") == "4MB"
+        assert client.value("SELECT count(*) FROM pg_prepared_statements") == "0"
+    after = set(fault_server.backends(usename="app"))
+    assert len(before) == len(after) == BUDGET
+    assert len(before & after) >= BUDGET - 2
+    for client in second:
+        client.query("COMMIT")
+    for client in first:
+        assert client.value("SHOW work_mem") == "1234kB"
+        client.send(wire.bind(name="mine"), wire.execute(), wire.SYNC)
+        assert wire.rows(client.read_until()) == [[b"1"]]
+    assert "moved to another worker" in proxy.log()
+    close([*first, *second])
+
+
 def test_waiting_clients_of_both_workers_share(
     fault_server: PostgresServer, start_proxy: StartProxy
 ) -> None:

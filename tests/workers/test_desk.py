@@ -44,7 +44,9 @@ async def test_has_nothing_until_told() -> None:
     assert not place.opened
     await asyncio.sleep(0.01)
     assert (place.said[-1].waiting, place.said[-1].quota) == (1, 0)
-    assert place.said[-1].wanted == [["db", "app", ()]]
+    assert place.said[-1].wanted == [], "it has opened none: it could not judge one from elsewhere"
+    place.pool.counters.setup_succeeded = 1
+    assert place.desk.usage().wanted == [["db", "app", ()]]
     answer = place.quota(1)
     assert place.opened == [place.pool]
     assert (answer.serial, answer.quota, answer.used, answer.coming) == (1, 1, 1, 1)
