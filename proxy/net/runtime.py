@@ -28,6 +28,7 @@ COMPILED_MODULES: Final = (
     "proxy.postgres.server_statements",
     "proxy.postgres.server_stream",
     "proxy.postgres.session",
+    "proxy.postgres.suspicion",
     "proxy.postgres.translating_stream",
     "proxy.session.client_link",
     "proxy.session.server_link",

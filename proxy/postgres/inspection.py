@@ -18,20 +18,13 @@ from proxy.postgres.effects import (
     TEMPORARY_TABLE,
     Effects,
 )
+from proxy.postgres.suspicion import is_suspicious
 from proxy.postgres.tokens import Token, identifier, statements
 
 _HARMLESS_WORDS: Final = frozenset(
     b"select insert update delete with values begin commit end rollback abort start savepoint "
     b"release fetch show copy table merge move vacuum analyze truncate lock".split()
 )
-_SUSPICIOUS: Final = re.compile(
-    rb"temp(?![a-np-z])|advisory|set(?:_config|seed|_limit)|currval|lastval|dblink|origin_session"
-    rb"|pg_settings|slot\s*\(|u&\"|;\s*[^\s;]"
-)
-"""What a harmless statement does not contain; a semicolon only at its end.
-
-Alternatives begin with a character each: ``\\b`` would make the search five times slower.
-"""
 _CACHE_ENTRIES: Final = 4096
 _CACHE_TEXT_BYTES: Final = 8192
 _cache: dict[bytes, Effects | None] = {}
@@ -42,10 +35,9 @@ def inspect(sql: bytes) -> Effects | None:
 
     On the hot path of every simple Query and Parse: the common case is a few substring searches.
     """
-    low = sql.lower()
-    space = low.find(b" ")
-    word = low[:space] if space > 0 else low.rstrip(b";\0 \n")
-    if word in _HARMLESS_WORDS and _SUSPICIOUS.search(low) is None:
+    space = sql.find(b" ")
+    word = sql[:space] if space > 0 else sql.rstrip(b";\0 \n")
+    if word.lower() in _HARMLESS_WORDS and not is_suspicious(sql):
         return None
     if sql in _cache:
         return _cache[sql]

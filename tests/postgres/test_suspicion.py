@@ -1,0 +1,51 @@
+"""The quick look at a text finds everything that the regular expression finds."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from proxy.postgres import suspicion
+
+PIECES = [
+    *suspicion._WORDS,
+    *(word[:-1] for word in suspicion._WORDS),
+    *(word[1:] for word in suspicion._WORDS),
+    *(word.upper() for word in suspicion._WORDS),
+    b" ",
+    b"\n",
+    b"(",
+    b"late",
+    b"orary",
+    b"\xff",
+    b"\0",
+    b"SELECT ",
+]
+texts = st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3))).map(b"".join)
+
+
+def expected(sql: bytes) -> bool:
+    return suspicion._SUSPICIOUS.search(sql.lower()) is not None
+
+
+@given(texts)
+@example(b"select 1; ; \n;")
+@example(b"select 1; select 2")
+@example(b"sesetseed")
+@example(b"pg_origin_session")
+@example(b"TeMp")
+def test_the_walk_misses_nothing_that_the_regular_expression_finds(sql: bytes) -> None:
+    assert suspicion.is_suspicious(sql) == expected(sql)
+    assert suspicion._has_word(sql) or not expected(sql)
+
+
+@given(texts)
+def test_the_walk_finds_words_and_nothing_else(sql: bytes) -> None:
+    text = sql.lower().rstrip(b" \t\n\r\v\f;")
+    assert suspicion._has_word(sql) == any(word in text for word in suspicion._WORDS)
+
+
+def test_ordinary_statements_are_not_suspicious() -> None:
+    for sql in (b"SELECT abalance FROM pgbench_accounts WHERE aid = 1;", b"COMMIT", b""):
+        assert not suspicion._has_word(sql)
+        assert not suspicion.is_suspicious(sql)
