@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 RECOVERY_S: Final = 10.0
 """Seconds an abandoned server connection gets to become clean before it is closed."""
-POLL_AFTER_S: Final = 0.001
-"""Seconds of rest after which a connection is looked at before it is lent: in a busy pool never."""
+POLL_AFTER_S: Final = 0.02
+"""Seconds of rest after which a connection is looked at before it is lent: in a busy pool never.
+
+Looking costs a system call. A goodbye can go unnoticed only while the event loop is in one round.
+"""
 FAREWELL_S: Final = 5.0
 """Seconds a server gets to end its process after we said goodbye; until then it counts against the
 budget. A process that hears neither a cancel request nor a goodbye must not hold a slot for good.
