@@ -7,7 +7,10 @@ called a gauge only grows. This module is compiled, so it is plain typed classes
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 BUCKET_BOUNDS_S: Final[list[float]] = [
     0.00005,
@@ -56,10 +59,10 @@ class Histogram:
         if seconds < 0.0:
             seconds = 0.0
         # A hand-written bisection: compiled, it costs no call and boxes no float.
-        low = 0
-        high = len(BUCKET_BOUNDS_S)
+        low: i64 = 0
+        high: i64 = len(BUCKET_BOUNDS_S)
         while low < high:
-            middle = (low + high) >> 1
+            middle: i64 = (low + high) >> 1
             if seconds <= BUCKET_BOUNDS_S[middle]:
                 high = middle
             else:
@@ -67,6 +70,11 @@ class Histogram:
         self.buckets[low] += 1
         self.count += 1
         self.total_s += seconds
+
+    def observe_none(self) -> None:
+        """Count a duration of zero."""
+        self.buckets[0] += 1
+        self.count += 1
 
     def cumulative(self) -> list[int]:
         """Return, for each bound and then for infinity, how many observations do not exceed it."""

@@ -42,7 +42,8 @@ class ClientStatements:
 
     def detach(self) -> None:
         """The session leaves the server connection."""
-        self.lost = {}
+        if self.lost:
+            self.lost = {}
 
     def lose(self, statement: Statement, server: PostgresServerStream) -> None:
         """A statement gets another name on the server; errors may still tell the old one."""

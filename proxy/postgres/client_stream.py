@@ -106,8 +106,7 @@ class PostgresClientStream(TranslatingStream):
         server = self.server
         assert server is not None
         self.to_client = self.announce
-        if self.announce:
-            self.announce = b""
+        self.announce = b""
         if self.held:
             data = self.held + data
             self.held = b""
@@ -115,10 +114,9 @@ class PostgresClientStream(TranslatingStream):
             self.held = data
             self.to_server = b""
             return
-        parts: list[bytes] = []
-        prefix = self.preamble(server)
-        if prefix:
-            parts.append(prefix)
+        parts: list[bytes] | None = None
+        if self.remain == 0 and (prefix := self.preamble(server)):
+            parts = [prefix]
         end: i64 = len(data)
         pos: i64 = 0
         start: i64 = 0
@@ -152,6 +150,7 @@ class PostgresClientStream(TranslatingStream):
                 if self.terminated or self.error is not None:
                     break
                 if replacement is not None:
+                    parts = parts or []
                     if start < pos:
                         parts.append(data[start:pos])
                     parts.append(replacement)
@@ -166,8 +165,8 @@ class PostgresClientStream(TranslatingStream):
             pos = stop
         if pos < end and self.error is None and not self.terminated:
             self.held = data[pos:]
-        if not parts and start == 0 and pos == end:
-            self.to_server = data
+        if parts is None:
+            self.to_server = data if pos == end else data[:pos]
         else:
             if start < pos:
                 parts.append(data[start:pos])
@@ -202,8 +201,6 @@ class PostgresClientStream(TranslatingStream):
 
     def preamble(self, server: PostgresServerStream) -> bytes:
         """Replay of settings and closing of statements; ``b""`` nearly always."""
-        if self.remain > 0:
-            return b""
         message = b""
         # Not while anything runs: Close in the middle of COPY IN would break it.
         closing = bool(server.statements.obsolete) and server.is_quiet()

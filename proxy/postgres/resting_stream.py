@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import ClientProtocolError, ProxyError
 from proxy.postgres.client_statements import ClientStatements
 from proxy.postgres.constants import (
+    BIND,
     COPY_DONE,
+    DESCRIBE,
+    EXECUTE,
     FLUSH,
     FUNCTION_CALL,
     HOLD_LIMIT_BYTES,
@@ -62,7 +65,7 @@ class RestingStream(ClientStream):
             if len(data) < 5:
                 return NEED_BYTES
             kind = data[0]
-            length = int.from_bytes(data[1:5], "big")
+            length = (data[1] << 24) | (data[2] << 16) | (data[3] << 8) | data[4]
             if not self.legal(kind, length):
                 return NEED_NOTHING
             if kind == TERMINATE:
@@ -145,6 +148,10 @@ class RestingStream(ClientStream):
 
     def legal(self, kind: int, length: int) -> bool:
         """Check a message's code and length; sets ``error`` if the session cannot go on."""
+        if 4 < length <= SMALL_MESSAGE_BYTES and (
+            kind == QUERY or kind == BIND or kind == EXECUTE or kind == PARSE or kind == DESCRIBE
+        ):
+            return self.error is None  # Nearly always, and cheaper than looking into sets.
         most = LARGE_MESSAGE_BYTES if kind in _LARGE else SMALL_MESSAGE_BYTES
         if length < 4 or length > most:
             self.error = ClientProtocolError(f"invalid message length {length}")

@@ -168,7 +168,7 @@ class ClientLink(Waiter):
             self.parked = True
             pool.park(self, now)
         else:
-            counters.borrow_latency.observe(0.0)
+            counters.borrow_latency.observe_none()
             self.attach(cast("ServerLink", server), now)
 
     def lend(self, connection: Connection, now: float) -> None:
