@@ -14,6 +14,7 @@ from proxy.errors import ListenFailed
 from proxy.metrics.counters import EndpointCounters
 from proxy.net.address import ListenAddress, parse_listen, refuse_public
 from proxy.net.conversation import ConversationProtocol
+from proxy.net.doorman import Doorman
 from proxy.net.runtime import spawn
 
 if TYPE_CHECKING:
@@ -31,20 +32,25 @@ class Listener:
         self.endpoint = endpoint
         self.gateway = gateway
         self.counters = EndpointCounters()
-        self._servers: list[asyncio.Server] = []
+        self._doorman: Doorman | None = None
 
     async def open(self, *, allow_public: bool) -> None:
         """Start to listen. Raises ``ConfigError`` for a public address, ``ListenFailed``."""
-        loop = asyncio.get_running_loop()
-        for opened in await open_sockets(self.endpoint.listen, allow_public=allow_public):
-            if opened.family == socket.AF_UNIX:
-                server = await loop.create_unix_server(self._protocol, sock=opened, backlog=BACKLOG)
-            else:
-                server = await loop.create_server(self._protocol, sock=opened, backlog=BACKLOG)
-            self._servers.append(server)
+        sockets = await open_sockets(self.endpoint.listen, allow_public=allow_public)
+        self._doorman = Doorman(lambda: True, self._accepted)
+        self._doorman.add(0, sockets)
+        self._doorman.open()
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Addresses listened on, as ``getsockname`` gives them."""
+        return [address for _, address in self._doorman.addresses] if self._doorman else []
+
+    def _accepted(self, _endpoint: int, descriptor: int) -> None:
+        spawn(self.admit(socket.socket(fileno=descriptor)), "admit")
 
     async def admit(self, client: socket.socket) -> None:
-        """Serve a client that another process has accepted."""
+        """Serve a client that has been accepted, here or by another process."""
         client.setblocking(False)
         if client.family != socket.AF_UNIX:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -55,11 +61,10 @@ class Listener:
 
     def close(self) -> None:
         """Stop to listen; clients that are connected stay."""
-        if self._servers:
+        if self._doorman is not None:
             remove_socket_file(self.endpoint.listen)
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+            self._doorman.close()
+            self._doorman = None
 
     def _protocol(self) -> ConversationProtocol:
         return ConversationProtocol(self._connected)

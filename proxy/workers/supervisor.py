@@ -15,13 +15,13 @@ from proxy.admin import http as admin_http
 from proxy.config.show import to_toml
 from proxy.errors import ProxyError
 from proxy.net import logs, runtime
+from proxy.net.doorman import Doorman
 from proxy.net.janitor import TICK_S
 from proxy.net.listener import open_sockets, remove_socket_file
 from proxy.net.tls import ServerTls
 from proxy.relay import SERVERS_CLOSE_S, dialer_of
 from proxy.reload import Reloader, configure_logs
 from proxy.workers.budgets import Budgets
-from proxy.workers.doorman import Doorman
 from proxy.workers.member import Member
 from proxy.workers.messages import (
     BudgetLearned,

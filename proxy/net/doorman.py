@@ -1,11 +1,8 @@
-"""Accepts every client in the supervisor, and hands it to the worker with the fewest.
+"""Accepts clients from listening sockets, a bounded number in a row.
 
-Clients stay for hours and log in once, so what counts is that they are spread evenly, and that a
-worker which dies or hangs takes no waiting connection with it. ``SO_REUSEPORT`` spreads by a hash:
-16 clients on two workers end up 11 to 5 or worse every fifth time, and the clients queued for a
-worker that dies are reset. Accepting in every worker from one inherited socket gives most clients
-to whichever worker happens to wake first. One accept and one message more per client cost some
-50 µs, once.
+An event loop's own server accepts everybody who waits before it looks at anything else: a storm
+of a thousand clients would hold up all that runs. When the system has no descriptors left, clients
+wait in the kernel's queue and the accepting rests.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 
-from proxy.workers.doorman import ACCEPT_BATCH, Doorman
+from proxy.net.doorman import ACCEPT_BATCH, Doorman
 
 
 class House:
