@@ -8,6 +8,7 @@ touches a metrics library.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -305,6 +306,21 @@ class _Piece:
         yield self._metric
 
 
+def _processes(pids: dict[str, int]) -> list[Metric]:
+    """The usual metrics of a process, for each of several, with the label ``worker``."""
+    families: dict[str, Metric] = {}
+    for name, pid in pids.items():
+        collector = ProcessCollector(pid=partial(int, pid), registry=CollectorRegistry())
+        for metric in collector.collect():
+            samples = [sample._replace(labels={"worker": name}) for sample in metric.samples]
+            if metric.name in families:
+                families[metric.name].samples += samples
+            else:
+                metric.samples = samples
+                families[metric.name] = metric
+    return list(families.values())
+
+
 class Exposition:
     """The text of ``/metrics``: the collector's families and the process's own."""
 
@@ -322,7 +338,11 @@ class Exposition:
         Rendering ten thousand samples at one go would hold up every client of the proxy.
         """
         previous = ""
-        for metric in chain(self._collector.pieces(self._source()), self._process.collect()):
+        snapshot = self._source()
+        processes = (
+            _processes(snapshot.processes) if snapshot.processes else self._process.collect()
+        )
+        for metric in chain(self._collector.pieces(snapshot), processes):
             samples = metric.samples
             for start in range(0, len(samples) or 1, SAMPLES_IN_A_PIECE):
                 metric.samples = samples[start : start + SAMPLES_IN_A_PIECE]

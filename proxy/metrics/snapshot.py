@@ -87,6 +87,8 @@ class Snapshot:
     """Facts about the build, such as ``version``, ``python`` and ``compiled``."""
     log_records_dropped: int = 0
     """Log lines lost because standard error was too slow."""
+    processes: dict[str, int] = field(default_factory=dict)
+    """Process ids by name (``supervisor``, ``1``, ``2``); empty if there is only one process."""
 
     def unready_reasons(self, proxy: str = "") -> list[str]:
         """Say why clients should not be sent here; empty when they may come.

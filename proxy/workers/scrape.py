@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +55,14 @@ class Scrape:
             self._history = merge([self._history, history(member.snapshot)])
             member.snapshot = None
 
+    def _processes(self) -> dict[str, int]:
+        running = {
+            str(member.number): member.process.pid
+            for member in self._supervisor.members
+            if member.process is not None and member.process.returncode is None
+        }
+        return {"supervisor": os.getpid(), **running}
+
     def latest(self) -> Snapshot:
         """What is known of the whole now."""
         supervisor = self._supervisor
@@ -71,5 +80,6 @@ class Scrape:
             ready=any(member.ready for member in members),
             draining=supervisor.draining or supervisor.stop.is_set(),
             build=build,
+            processes=self._processes(),
             log_records_dropped=merged.log_records_dropped + logs.dropped(),
         )

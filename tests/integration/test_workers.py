@@ -288,6 +288,8 @@ def test_one_scrape_shows_the_whole(fault_server: PostgresServer, start_proxy: S
     assert proxy.metric("tidegate_client_connections") == 4
     assert proxy.metric("tidegate_max_database_connections_allowed") == BUDGET
     assert proxy.metric("tidegate_build_info", workers="2") == 1
+    for name in ("supervisor", "1", "2"):
+        assert proxy.metric("process_open_fds", worker=name) > 5
     # What a worker had counted stays in the sums when it dies.
     total = proxy.metric("tidegate_query_requests_total")
     os.kill(pids(proxy)[0], signal.SIGKILL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,11 @@ def test_every_metric_is_documented(text: str) -> None:
     for line in text.splitlines():
         if line.startswith("# TYPE tidegate_"):
             assert f"`{line.split()[2]}`" in documented
+
+
+def test_several_processes_have_series_of_their_own() -> None:
+    processes = {"supervisor": os.getpid(), "1": os.getpid()}
+    text = page(Exposition(lambda: replace(sample.snapshot(), processes=processes)))
+    for name in processes:
+        assert f'\nprocess_open_fds{{worker="{name}"}} ' in text
+    assert text.count("# TYPE process_open_fds ") == 1
