@@ -28,9 +28,10 @@ STEADY_S: Final = 60.0
 ROOT: Final = Path(proxy.__file__).resolve().parents[1]
 BOOT: Final = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from proxy.cli import main; "
-    "del sys.path[0]; sys.exit(main())"
+    "sys.path.append(sys.path.pop(0)); sys.exit(main())"
 )
-"""Imports the very package that the supervisor runs, and nothing else from beside it."""
+"""Imports the very package that the supervisor runs. What else is beside it comes last from then
+on: the compiled modules' common part is there."""
 
 
 class Member:
