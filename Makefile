@@ -12,7 +12,7 @@ DEMO := $(call STAMP,demo)
 SOAK_S ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format unit compiled test-15 test-313 soak docs clean
+.PHONY: help demo test check lint types format unit compiled test-15 test-313 soak bench docs clean
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -67,6 +67,16 @@ test: lint types compiled test-313 test-15  ## Everything, slowest last; TIDEGAT
 
 soak: $(DEV)  ## 1,000 clients that come, query and vanish, for SOAK_S seconds
 	TIDEGATE_SOAK_S=$(SOAK_S) $(RUN) -m pytest -q -s tests/soak --timeout=$$(($(SOAK_S) + 120))
+
+BENCH := $(call STAMP,bench)
+BENCH_ARGS ?=
+
+$(BENCH): $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@rm -f $(VENV)/.bench-* && touch $@
+
+bench: $(BENCH)  ## Measure against every peer found; BENCH_ARGS=--quick for two minutes
+	$(RUN) -m benchmarks $(BENCH_ARGS)
 
 docs: $(DEV)  ## Write docs/configuration.md from the settings' own descriptions
 	$(RUN) -m proxy.config.document > docs/configuration.md

@@ -1,0 +1,41 @@
+"""The PostgreSQL server behind all peers of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from typing import TYPE_CHECKING
+
+from benchmarks.pgbench import Server
+from tests.support.servers import ROLES, PostgresServer, chosen_binaries, own_server, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+USER = "app"
+PASSWORD = ROLES[USER].password
+DATABASE = "app"
+SCALE = 5
+"""pgbench's: 100,000 accounts each."""
+
+_SETTINGS = {
+    "max_connections": "800",
+    "shared_buffers": "256MB",
+    "autovacuum": "off",
+    "jit": "off",
+    "max_wal_size": "4GB",
+}
+
+
+@contextlib.contextmanager
+def database() -> Iterator[tuple[PostgresServer, Server]]:
+    """Run a server that has TLS and pgbench's tables. Raises ``NoServer``."""
+    with own_server(chosen_binaries(tls=True), settings=_SETTINGS) as server:
+        found = program("pgbench", server)
+        if found is None:
+            raise FileNotFoundError("no pgbench: apt-get install postgresql-contrib")
+        line = [str(found), "-i", "-q", "-s", str(SCALE), "-h", "127.0.0.1"]
+        line += ["-p", str(server.port), "-U", USER, DATABASE]
+        environment = {"PGPASSWORD": PASSWORD, "PATH": "/usr/bin:/bin"}
+        subprocess.run(line, check=True, capture_output=True, env=environment)
+        yield server, Server(found, USER, PASSWORD, DATABASE)

@@ -1,0 +1,75 @@
+"""Results on disk: JSON with every sample, a Markdown table, and plots."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.build import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.relay import Outcome
+
+RESULTS = ROOT / "benchmarks" / "results"
+REFERENCE = "pgbouncer"
+_HEADINGS = (
+    "peer", "CPU per transaction, µs (least to most)", "of it user", f"CPU to {REFERENCE} (spread)",
+    "transactions/s", "p50 µs", "p99 µs", "p99.9 µs",
+)  # fmt: skip
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Return a row of the Markdown table."""
+    cpu, ratio = row["cpu_us"], row.get("cpu_ratio")
+    measured = cpu["median"] > 0
+    return [
+        row["peer"],
+        f"{cpu['median']:.1f} ({cpu['low']:.1f} to {cpu['high']:.1f})" if measured else "-",
+        f"{row['user_share']:.0%}" if measured else "-",
+        f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
+        if ratio and measured
+        else "-",
+        *(f"{row[key]:,.0f}" for key in ("transactions_per_s", "p50_us", "p99_us", "p999_us")),
+    ]
+
+
+def markdown(facts: dict[str, str], results: list[dict[str, Any]]) -> str:
+    """Return the whole document."""
+    lines = ["# Cost per transaction", ""]
+    lines += [f"- {name}: {value}" for name, value in facts.items()]
+    for result in results:
+        lines += ["", f"## {result['title']}", "", _line(_HEADINGS)]
+        lines += [_line(["---"] * len(_HEADINGS))]
+        lines += [_line(cells(row)) for row in result["peers"]]
+        lines += [f"\n{name} failed: {why}" for name, why in result["failures"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def write(facts: dict[str, str], outcomes: Sequence[Outcome], name: str = "relay") -> list[Path]:
+    """Write the results; return what was written."""
+    RESULTS.mkdir(exist_ok=True)
+    results: list[dict[str, Any]] = [
+        {
+            "title": outcome.title,
+            "peers": [outcome.row(peer, REFERENCE) for peer in outcome.samples],
+            "failures": outcome.failures,
+        }
+        for outcome in outcomes
+    ]
+    data, table = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
+    data.write_text(json.dumps({"facts": facts, "results": results}, indent=1) + "\n")
+    table.write_text(markdown(facts, results))
+    if importlib.util.find_spec("matplotlib") is None:
+        print("  without plots: matplotlib is not installed (pip install 'tidegate[bench]')")
+        return [data, table]
+    from benchmarks import plots
+
+    return [data, table, plots.cost(results, RESULTS / f"{name}.png")]

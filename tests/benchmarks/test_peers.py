@@ -1,0 +1,51 @@
+"""The peers' configurations: filled in completely, and accepted by our own checker."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.peers import POSTGRESQL_PEERS, Absent, Peer, Setup, configure, find
+from proxy.cli import main
+from tests.support.certificates import make_certificates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def setup(folder: Path, *, tls: bool = False) -> Setup:
+    return Setup(
+        server_port=5432,
+        user="app",
+        password="secret",
+        pool_size=20,
+        certificates=make_certificates(folder / "tls"),
+        client_tls=tls,
+        server_tls=tls,
+    )
+
+
+@pytest.mark.parametrize("peer", POSTGRESQL_PEERS, ids=lambda peer: peer.name)
+@pytest.mark.parametrize("tls", [False, True])
+def test_templates_are_filled_in(peer: Peer, tls: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "peer"
+    folder.mkdir()
+    own = replace(peer, unprivileged=False)
+    text = configure(own, setup(tmp_path, tls=tls), folder, 6432).read_text()
+    assert "6432" in text
+    assert not re.search(r"\{[a-z_]+\}", text)
+
+
+def test_our_own_configuration_is_valid(tmp_path: Path) -> None:
+    folder = tmp_path / "peer"
+    folder.mkdir()
+    path = configure(POSTGRESQL_PEERS[0], setup(tmp_path, tls=True), folder, 6432)
+    assert main(["check", "--config", str(path)]) == 0
+
+
+def test_a_missing_program_is_absent() -> None:
+    with pytest.raises(Absent, match="no program nowhere-to-be-found"):
+        find(replace(POSTGRESQL_PEERS[1], binary="nowhere-to-be-found"))
