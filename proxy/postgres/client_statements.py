@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from proxy.postgres.server_stream import PostgresServerStream
 
 _FLUSH: Final = b"H\x00\x00\x00\x04"
+_NONE: Final[frozenset[bytes]] = frozenset()
 _CLOSE_UNNAMED: Final = b"C\x00\x00\x00\x06S\x00"
 
 
@@ -31,19 +32,18 @@ class ClientStatements:
     def __init__(self) -> None:
         self.named: dict[bytes, Statement] = {}
         self.unnamed: Statement | None = None
-        self.unseen: set[bytes] = set()
+        self.unseen: frozenset[bytes] = _NONE
         """Names of statements that were accepted without a server (``answer_alone``)."""
         self.stale: Statement | None = None
         """Statement that turned out to return something else than what the client was told."""
-        self.lost: dict[bytes, bytes] = {}
+        self.lost: dict[bytes, bytes] | None = None
         """Client's names by those of statements on this server connection that are no more."""
         self.stale_parameters = b""
         """Its ParameterDescription, which a server sends ahead of the error for Describe."""
 
     def detach(self) -> None:
         """The session leaves the server connection."""
-        if self.lost:
-            self.lost = {}
+        self.lost = None
 
     def lose(self, statement: Statement, server: PostgresServerStream) -> None:
         """A statement gets another name on the server; errors may still tell the old one."""
@@ -51,19 +51,24 @@ class ClientStatements:
         for reply in server.pipeline.pending():
             made = reply.preparation
             if made is not None and made.statement is statement:
-                self.lost[server_name] = made.client_name
+                self._note_lost(server_name, made.client_name)
         for name, known in self.named.items():
             if known is statement:
-                self.lost[server_name] = name
+                self._note_lost(server_name, name)
+
+    def _note_lost(self, server_name: bytes, name: bytes) -> None:
+        if self.lost is None:
+            self.lost = {}
+        self.lost[server_name] = name
 
     def forget_all(self) -> None:
         """DISCARD ALL or DEALLOCATE ALL: there are none any more, except the unnamed one."""
         self.named.clear()
-        self.unseen.clear()
+        self.unseen = _NONE
 
     def forget(self, preparation: Preparation) -> None:
         """The server has refused to prepare a statement."""
-        self.lost[preparation.server_name] = preparation.client_name
+        self._note_lost(preparation.server_name, preparation.client_name)
         if self.named.get(preparation.client_name) is preparation.statement:
             del self.named[preparation.client_name]
 
@@ -93,7 +98,7 @@ class ClientStatements:
             statement = self.named.pop(name, None)
             server_name = server.statements.names.get(statement) if statement else None
             if statement is not None and server_name is not None:
-                self.lost[server_name] = name
+                self._note_lost(server_name, name)
                 server.statements.drop(statement)
 
     def close(self, name: bytes) -> Reply:

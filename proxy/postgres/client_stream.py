@@ -70,6 +70,7 @@ class PostgresClientStream(TranslatingStream):
             self.server = None
             self.statements.detach()
             self.session.leave_to_be_cleaned(server)
+        self.to_server = b""  # An idle client keeps nothing of what it sent.
         self.waiting = False
 
     def pin_reason(self) -> str:

@@ -39,7 +39,7 @@ def _client_names(client: PostgresClientStream, server: PostgresServerStream) ->
     found += client.statements.named.items()
     known = server.statements.names
     names = {known[statement]: name for name, statement in found if statement in known}
-    return {**client.statements.lost, **names}
+    return {**(client.statements.lost or {}), **names}
 
 
 def _stale_error(client: PostgresClientStream, *, describing: bool) -> bytes:

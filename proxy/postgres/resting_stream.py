@@ -128,7 +128,7 @@ class RestingStream(ClientStream):
             stop = pos + 1 + int.from_bytes(data[pos + 1 : pos + 5], "big")
             if kind == SYNC and accepted:
                 self.statements.named.update(accepted)
-                self.statements.unseen.update(accepted)
+                self.statements.unseen = self.statements.unseen.union(accepted)
                 self.to_client = _PARSE_COMPLETE * len(accepted) + READY_IDLE
                 self.held = data[stop:]
                 return True

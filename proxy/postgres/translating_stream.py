@@ -43,6 +43,17 @@ if TYPE_CHECKING:
     from proxy.postgres.settings import Settings
 
 
+def _zero_at(data: bytes, start: i64) -> i64:
+    """Where a string ends that begins here; -1 if it does not. Names are short: mostly no call."""
+    near: i64 = min(start + 64, len(data))
+    position: i64 = start
+    while position < near:
+        if data[position] == 0:
+            return position
+        position += 1
+    return data.find(b"\0", start)
+
+
 class TranslatingStream(RestingStream):
     """The part of a client's protocol state that deals with single messages."""
 
@@ -131,7 +142,7 @@ class TranslatingStream(RestingStream):
     def parse(
         self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
     ) -> bytes | None:
-        named = data.find(b"\0", pos + 5)
+        named = _zero_at(data, pos + 5)
         if named < 0 or named >= stop:
             self.error = ClientProtocolError("invalid string in message")
             return None
@@ -168,8 +179,8 @@ class TranslatingStream(RestingStream):
     def bind(
         self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
     ) -> bytes | None:
-        portal = data.find(b"\0", pos + 5)
-        named = data.find(b"\0", portal + 1) if portal >= 0 else -1
+        portal = _zero_at(data, pos + 5)
+        named = _zero_at(data, portal + 1) if portal >= 0 else -1
         if named < 0 or named >= stop:
             self.error = ClientProtocolError("invalid string in message")
             return None
@@ -220,7 +231,7 @@ class TranslatingStream(RestingStream):
     def describe_or_close(
         self, kind: int, server: PostgresServerStream, data: bytes, pos: i64, stop: i64
     ) -> bytes | None:
-        named = data.find(b"\0", pos + 6)
+        named = _zero_at(data, pos + 6)
         if named != stop - 1:
             self.error = ClientProtocolError("invalid string in message")
             return None
@@ -249,7 +260,8 @@ class TranslatingStream(RestingStream):
             other = unguessed(name)
             return None if other == name else describe_message(other)
         server_name = self.statements.name_on(server, statement, name)
-        self.statements.unseen.discard(name)
+        if self.statements.unseen:
+            self.statements.unseen -= {name}
         if server_name is None:
             self.waiting = True
             self.consumed = pos

@@ -103,15 +103,15 @@ def test_forget_only_what_was_refused() -> None:
     assert mine.named == {}
     assert mine.lost == {b"tidegate_1": b"s", b"tidegate_2": b"s"}
     mine.detach()
-    assert mine.lost == {}
+    assert not mine.lost
 
 
 def test_forget_all_but_the_unnamed() -> None:
     mine = ClientStatements()
     mine.named[b"s"] = mine.unnamed = made()
-    mine.unseen.add(b"s")
+    mine.unseen = frozenset({b"s"})
     mine.forget_all()
-    assert (mine.named, mine.unseen) == ({}, set())
+    assert (mine.named, mine.unseen) == ({}, frozenset())
     assert mine.unnamed is not None
 
 
@@ -139,7 +139,7 @@ def test_deallocate(server: PostgresServerStream, status: int, gone: bool) -> No
     mine.deallocate([b"unknown", b"s"], server)
     assert (b"s" not in mine.named) == gone
     assert server.statements.obsolete == ([b"tidegate_1"] if gone else [])
-    assert mine.lost == ({b"tidegate_1": b"s"} if gone else {})
+    assert (mine.lost or {}) == ({b"tidegate_1": b"s"} if gone else {})
 
 
 def test_replace_only_what_it_was() -> None:
@@ -169,7 +169,7 @@ def test_a_stale_statement_of_which_the_client_knows_nothing_is_prepared_again(
 ) -> None:
     mine, statement = ClientStatements(), made()
     mine.named[b"s"] = statement
-    mine.unseen.add(b"s")
+    mine.unseen = frozenset({b"s"})
     mine.stale = statement
     assert mine.name_on(server, statement, b"s") is None
     again = mine.named[b"s"]

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from proxy.postgres.pool_state import PoolState
+from proxy.postgres.translating_stream import _zero_at
 from tests.postgres.streams import IDLE, answered, completed, make_client, make_server
 from tests.support.messages import SYNC, bind, close, describe, execute, parse, query
 
@@ -72,3 +76,12 @@ def test_a_query_in_the_middle_of_a_batch_spoils_the_connection() -> None:
     client.attach(server)
     client.receive(parse("SELECT 1") + query("SELECT 2"))
     assert not server.reusable()
+
+
+@given(st.binary(max_size=200), st.integers(0, 210))
+@example(b"x" * 64 + b"\0", 0)
+@example(b"x" * 65 + b"\0", 1)
+@example(b"", 0)
+def test_the_end_of_a_string_is_found_however_long_it_is(data: bytes, start: int) -> None:
+    assert _zero_at(data, start) == data.find(b"\0", start)
+    assert _zero_at(b"x" * 70 + data, start) == (b"x" * 70 + data).find(b"\0", start)

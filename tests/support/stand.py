@@ -55,9 +55,11 @@ class FakeTransport:
         self.aborted = False
         self.lost = False
         self.pauses = 0
+        self.writes = 0
 
     def write(self, data: bytes) -> None:
         assert isinstance(data, bytes)
+        self.writes += 1
         if self.closing:
             return
         self.unsent += data
