@@ -1,7 +1,8 @@
 """Session state as OK packets report it (source documentation, "OK_Packet", session-state blocks).
 
 With ``session_track_system_variables='*'``, ``session_track_schema``,
-``session_track_state_change`` and ``session_track_transaction_info='CHARACTERISTICS'`` this was observed on MySQL 9.7.4 and on
+``session_track_state_change`` and ``session_track_transaction_info='CHARACTERISTICS'`` this was
+observed on MySQL 9.7.4 and on
 MariaDB 10.11.19:
 
 * The OK behind a result set reports what a function called in that SELECT has set, and CALL reports
