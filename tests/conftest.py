@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.local_postgres import NoServer
+from tests.support.mysql_servers import KINDS, MysqlServer, own_mysql, running_mysql
 from tests.support.proxy import ProxyProcess, ProxySettings, running_proxy
 from tests.support.servers import (
     STRICT,
@@ -148,3 +149,19 @@ def place(request: pytest.FixtureRequest) -> Place:
     name = "server" if request.param == "direct" else "pooled"
     chosen: PostgresServer | ProxyProcess = request.getfixturevalue(name)
     return chosen
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def mysql_server(request: pytest.FixtureRequest) -> Iterator[MysqlServer]:
+    """MySQL, then MariaDB, shared by most tests; leave it as you found it."""
+    with _or_skip(), contextlib.ExitStack() as stack:
+        started = stack.enter_context(running_mysql(request.param))
+        yield started
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def fault_mysql(request: pytest.FixtureRequest) -> Iterator[MysqlServer]:
+    """MySQL, then MariaDB, for a test module that may stop, freeze and break them."""
+    with _or_skip(), contextlib.ExitStack() as stack:
+        started = stack.enter_context(own_mysql(request.param))
+        yield started
