@@ -38,10 +38,15 @@ def dialer_of(config: ProxyConfig) -> Dialer:
 class Relay:
     """The proxies of a configuration at run time."""
 
-    def __init__(self, config: Config, oversight: Oversight | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        oversight: Oversight | None = None,
+        credentials: CredentialCache | None = None,
+    ) -> None:
         self.config = config
         self.oversight = oversight or Oversight()
-        self.credentials = CredentialCache()
+        self.credentials = credentials or CredentialCache()
         self.gateways: list[Gateway] = []
         self.listeners: list[Listener] = []
         """One per endpoint, in the order of the configuration."""

@@ -129,6 +129,11 @@ class CredentialCache:
         if entry is not None:
             entry.rejected = True
 
+    def expires_at(self, reference: str, user: str) -> float | None:
+        """Monotonic time at which a secret in use ends; ``None``: never, or not known."""
+        entry = self._entries.get((reference, user))
+        return entry.expires_at if entry is not None else None
+
     def _entry(self, reference: str, user: str) -> _Entry:
         key = (reference, user)
         entry = self._entries.get(key)

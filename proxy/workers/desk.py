@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 STARVED_S: Final = 0.002
 REPEAT_S: Final = 0.02
+RESTED_S: Final = 0.02
+"""Connections idle for less are between two transactions of a busy worker: to move those would
+only move them back."""
 WANTED_POOLS: Final = 16
 """Pools named in a report; that many are enough to choose connections by."""
 
@@ -59,7 +62,7 @@ class Desk:
         slots = quota.slots
         if quota.gently:
             waiting = any(pool.waiters for pool in target.pools)
-            in_use = target.used - sum(len(pool.idle) for pool in target.pools)
+            in_use = target.used - self._rested(now)
             slots = target.maximum if waiting else min(target.maximum, max(slots, in_use))
         target.set_maximum(slots, now)
         self._part_with_idle()
@@ -79,6 +82,14 @@ class Desk:
         for connection in idle[: max(0, excess)]:
             if connection.pool.remove_idle(connection):
                 target.shed(connection)
+
+    def _rested(self, now: float) -> int:
+        """Idle connections that nobody has wanted for a while."""
+        return sum(
+            now - connection.idle_since >= RESTED_S
+            for pool in self.gateway.target.pools
+            for connection in pool.idle
+        )
 
     def _give_up(self, connection: Connection) -> bool:
         return connection.pool.key in self.wanted and self.move(cast("ServerLink", connection))
@@ -124,7 +135,7 @@ class Desk:
             serial=self._serial,
             quota=target.maximum,
             used=target.used,
-            idle=sum(len(pool.idle) for pool in target.pools),
+            idle=self._rested(now),
             coming=sum(pool.connecting + pool.closing for pool in target.pools),
             waiting=sum(_wanting(pool) for pool in pools),
             wanted=[list(key) for key in wanted[:WANTED_POOLS]],

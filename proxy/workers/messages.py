@@ -9,7 +9,7 @@ are always of the same version, so an unknown message is an error and there are 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Final
 
 from proxy.errors import ProtocolError
@@ -37,7 +37,7 @@ class Configure(Message):
     """Run with this configuration; the first one starts the worker."""
 
     serial: int
-    text: str
+    text: str = field(repr=False)
     """The whole configuration as TOML, with its secrets."""
 
 
@@ -98,6 +98,18 @@ class TakeSnapshot(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class SecretFetched(Message):
+    """What a source outside gave, or why it gave nothing."""
+
+    serial: int
+    secret: str = field(repr=False)
+    username: str | None
+    expires_at: float | None
+    """Monotonic time, which all processes of a machine share."""
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadCertificates(Message):
     """The certificate files have changed."""
 
@@ -131,6 +143,7 @@ class Usage(Message):
     used: int
     """Slots: open connections, attempts and those still closing."""
     idle: int
+    """Connections that nobody has wanted for a while."""
     coming: int
     """Of the used ones, those that will be of use to who waits: being opened, or closing."""
     waiting: int
@@ -149,6 +162,16 @@ class BudgetLearned(Message):
 
     proxy: str
     budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSecret(Message):
+    """Fetch a secret from a source outside; ``again``: what was given before is of no use now."""
+
+    serial: int
+    reference: str
+    user: str
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +237,7 @@ def decode(data: bytes) -> Message:
     kind = _KINDS.get(document.pop("type", "")) if isinstance(document, dict) else None
     if kind is None:
         raise ProtocolError("control message of unknown type")
-    if document.keys() != {field.name for field in fields(kind)}:
+    if document.keys() != {found.name for found in fields(kind)}:
         raise ProtocolError(f"control message {kind.__name__} with other fields")
     return kind(**document)
 

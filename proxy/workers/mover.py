@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from proxy.net.conversation import ConversationProtocol
 from proxy.net.dialer import poller
+from proxy.net.runtime import spawn
 from proxy.session.server_link import ServerLink
 from proxy.wire.dialect import MovingDialect
 from proxy.workers.desk import pool_key
@@ -77,8 +78,9 @@ class Mover:
             and transport.get_write_buffer_size() == 0
         )
 
-    async def adopt(self, message: Adopt, descriptor: int) -> None:
+    def adopt(self, message: Adopt, descriptor: int) -> None:
         """Take a connection over, discard what it holds, and lend it."""
+        # At once, because the next message may change the quota again.
         self._desk.adopt(message.serial, message.slots)
         pool = self._gateway.pools.get(pool_key(message.pool))
         if pool is None or self._gateway.draining:
@@ -87,6 +89,9 @@ class Mover:
             return
         pool.connecting += 1
         self._desk.report()
+        spawn(self._take_over(pool, message, descriptor), "adopt")
+
+    async def _take_over(self, pool: Pool, message: Adopt, descriptor: int) -> None:
         opened = socket.socket(fileno=descriptor)
         opened.setblocking(False)
         try:

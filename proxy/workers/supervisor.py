@@ -30,6 +30,7 @@ from proxy.workers.messages import (
     Configure,
     Configured,
     Drain,
+    FetchSecret,
     GivenUp,
     Message,
     NewClient,
@@ -39,6 +40,7 @@ from proxy.workers.messages import (
     Usage,
 )
 from proxy.workers.scrape import Scrape
+from proxy.workers.secrets import Answerer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +78,7 @@ class Supervisor:
             for name, proxy in config.proxy.items()
             if proxy.tls_cert
         }
+        self._answerer = Answerer()
         self._serial = 0
         self._first_ready = asyncio.Event()
 
@@ -231,6 +234,8 @@ class Supervisor:
                 self.budgets.learned(message.proxy, message.budget)
             case CancelSession():
                 self._forward(message)
+            case FetchSecret():
+                self._answerer.answer(message, member.send)
             case SnapshotTaken():
                 member.took_snapshot(message)
             case Configured():

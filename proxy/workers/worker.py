@@ -9,9 +9,10 @@ import os
 import signal
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.config.load import parse
+from proxy.credentials.cache import CredentialCache
 from proxy.errors import ConfigError
 from proxy.metrics.merge import to_document
 from proxy.net import logs, runtime
@@ -30,15 +31,21 @@ from proxy.workers.messages import (
     NewClient,
     Quota,
     ReloadCertificates,
+    SecretFetched,
     SnapshotTaken,
     TakeSnapshot,
 )
 from proxy.workers.oversight import WorkerOversight
+from proxy.workers.secrets import Asker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger("tidegate")
+
+
+REPORT_S: Final = 0.05
+"""Seconds between looks at whether a quota is used differently."""
 
 
 class Worker:
@@ -47,6 +54,7 @@ class Worker:
     def __init__(self, index: int, processes: int, control: socket.socket) -> None:
         self._channel = Channel(control, self._received, self._orphaned)
         self._oversight = WorkerOversight(index, processes, self._channel)
+        self._asker = Asker(self._channel.send)
         self._relay: Relay | None = None
         self._grace_s: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._actions: dict[type[Message], Callable[..., None]] = {
@@ -57,6 +65,7 @@ class Worker:
             CancelSession: self._cancel,
             TakeSnapshot: self._take_snapshot,
             ReloadCertificates: self._reload_certificates,
+            SecretFetched: self._asker.answered,
             Drain: self._drain,
         }
 
@@ -96,7 +105,8 @@ class Worker:
             config = parse(message.text, source="configuration")
             configure_logs(config)
             if self._relay is None:
-                self._relay = Relay(config, self._oversight)
+                credentials = CredentialCache(open_provider=self._asker.open_provider)
+                self._relay = Relay(config, self._oversight, credentials)
                 # What start-up made will never be garbage: keep it out of every collection.
                 gc.collect()
                 gc.freeze()
@@ -119,7 +129,7 @@ class Worker:
         self._oversight.desks[message.proxy].obey(message, monotonic())
 
     def _adopt(self, message: Adopt, descriptor: int) -> None:
-        runtime.spawn(self._oversight.movers[message.proxy].adopt(message, descriptor), "adopt")
+        self._oversight.movers[message.proxy].adopt(message, descriptor)
 
     def _cancel(self, message: CancelSession) -> None:
         gateway = self._oversight.desks[message.proxy].gateway
@@ -135,12 +145,15 @@ class Worker:
             self._relay.reload_certificates(quietly=True)
 
     async def _upkeep(self) -> None:
+        ticked = monotonic()
         while True:
-            await asyncio.sleep(TICK_S)
-            if self._relay is not None:
-                self._relay.tick(monotonic())
-                for desk in self._oversight.desks.values():
-                    desk.report()
+            await asyncio.sleep(REPORT_S)
+            now = monotonic()
+            if self._relay is not None and now - ticked >= TICK_S:
+                ticked = now
+                self._relay.tick(now)
+            for desk in self._oversight.desks.values():
+                desk.report()
 
 
 def _ignore() -> None:
