@@ -45,7 +45,10 @@ class Target:
     @property
     def used(self) -> int:
         """Slots in use."""
-        return sum(pool.size for pool in self.pools)
+        total = 0
+        for pool in self.pools:  # Asked at every wait: a generator would double its cost.
+            total += pool.size
+        return total
 
     def demand(self, pool: Pool, now: float) -> None:
         """Open what a pool's waiters need, as far as the budget and its back-off allow."""
@@ -65,6 +68,8 @@ class Target:
 
     def steal(self, pool: Pool) -> bool:
         """Close the longest idle connection of another pool; its slot is free once it is gone."""
+        if len(self.pools) == 1 and self.pools[0] is pool:
+            return pool.closing >= len(pool.waiters)
         if sum(other.closing for other in self.pools) >= len(pool.waiters):
             return True
         victims = [other for other in self.pools if other is not pool and other.idle]
