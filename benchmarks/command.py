@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import TYPE_CHECKING
 
-from benchmarks import build, machine, peers, relay, report
+from benchmarks import build, burst, machine, memory, peers, relay, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PARTS = ("relay", "burst", "memory")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    made.add_argument("part", nargs="?", default="relay", choices=["relay"])
+    made.add_argument("part", nargs="?", default="relay", choices=PARTS)
     made.add_argument("--quick", action="store_true", help="two minutes instead of everything")
     made.add_argument("--rounds", type=int, default=0, help="times every case is repeated")
     made.add_argument("--duration", type=int, default=3, help="seconds of load per run")
@@ -27,21 +33,50 @@ def _rivals(options: argparse.Namespace) -> list[peers.Peer]:
     return [peer for peer in wanted if not names or peer.name in names]
 
 
-def main(arguments: list[str]) -> int:
-    """Run what is asked for; return the exit code."""
-    options = parser().parse_args(arguments)
+def _facts(rivals: list[peers.Peer]) -> dict[str, str]:
+    facts = machine.facts([peer.binary for peer in rivals if peer.binary] + ["pgbench"])
+    facts["tidegate"] = build.description(build.installed(compiled=True))
+    facts["started"] = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return facts
+
+
+def _relay(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     rounds = options.rounds or (2 if options.quick else 5)
-    rivals = _rivals(options)
-    for name, reason in peers.LEFT_OUT.items():
-        print(f"  without {name}: {reason}", flush=True)
     chosen = relay.cases(quick=options.quick, duration_s=options.duration)
     chosen = [case for case in chosen if options.only in case.title]
     estimate_s = relay.length_s(chosen, rounds, len(rivals) + 1)
     print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
-    facts = machine.facts([peer.binary for peer in rivals if peer.binary] + ["pgbench"])
-    facts["tidegate"] = build.description(build.installed(compiled=True))
-    facts["started"] = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    outcomes = relay.measure(chosen, rivals, rounds)
-    paths = report.write(facts, outcomes)
+    facts = _facts(rivals)
+    return report.write(facts, relay.measure(chosen, rivals, rounds))
+
+
+def _burst(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+    rounds = options.rounds or (1 if options.quick else 3)
+    chosen = [one for one in burst.bursts(quick=options.quick) if options.only in one.title]
+    estimate_s = burst.length_s(chosen, rounds, len(rivals) + 1)
+    print(f"{len(chosen)} bursts, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
+    facts = _facts(rivals)
+    return report.write_plain(
+        facts, burst.measure(chosen, rivals, rounds), "burst", "Lambda bursts"
+    )
+
+
+def _memory(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+    counts = (600,) if options.quick else (1_000, 5_000, 15_000)
+    links = (False,) if options.quick else (False, True)
+    print(f"up to {max(counts):,} idle clients at 500 logins a second, for each peer", flush=True)
+    facts = _facts(rivals)
+    results = [one for tls in links for one in memory.measure(counts, rivals, tls=tls)]
+    return report.write_plain(facts, results, "memory", "Memory of idle clients")
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is asked for; return the exit code."""
+    options = parser().parse_args(arguments)
+    rivals = _rivals(options)
+    for name, reason in peers.LEFT_OUT.items():
+        print(f"  without {name}: {reason}", flush=True)
+    runs = {"relay": _relay, "burst": _burst, "memory": _memory}
+    paths = runs[options.part](options, rivals)
     print("written: " + ", ".join(str(path.relative_to(build.ROOT)) for path in paths))
     return 0

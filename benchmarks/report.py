@@ -53,6 +53,33 @@ def markdown(facts: dict[str, str], results: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plain_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a Markdown table with a column for each number or word in the rows."""
+    keys = [key for key, value in rows[0].items() if isinstance(value, str | int | float)]
+    lines = [_line([key.replace("_", " ") for key in keys]), _line(["---"] * len(keys))]
+    for row in rows:
+        words = [row[key] if isinstance(row[key], str) else f"{row[key]:,.0f}" for key in keys]
+        lines += [_line(words)]
+    return lines
+
+
+def write_plain(
+    facts: dict[str, str], results: Sequence[dict[str, Any]], name: str, title: str
+) -> list[Path]:
+    """Write results whose rows are flat; return what was written."""
+    RESULTS.mkdir(exist_ok=True)
+    lines = [f"# {title}", "", *(f"- {key}: {value}" for key, value in facts.items())]
+    for result in (result for result in results if result["peers"]):
+        lines += ["", f"## {result['title']}", "", *plain_table(result["peers"])]
+        for row in result["peers"]:
+            if row.get("errors"):
+                lines += ["", f"{row['peer']}: {row['errors']}"]
+    data, table = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
+    data.write_text(json.dumps({"facts": facts, "results": results}, indent=1) + "\n")
+    table.write_text("\n".join(lines) + "\n")
+    return [data, table]
+
+
 def write(facts: dict[str, str], outcomes: Sequence[Outcome], name: str = "relay") -> list[Path]:
     """Write the results; return what was written."""
     RESULTS.mkdir(exist_ok=True)

@@ -1,0 +1,190 @@
+"""Lambda bursts: the same fleet cold-starts against every peer, in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from benchmarks import database, fleet, peers
+from benchmarks.accounting import usage
+from benchmarks.figures import percentile
+from benchmarks.relay import POOL_SIZE, lineup
+from tests.support.certificates import make_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.support.servers import PostgresServer
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """One kind of burst."""
+
+    profile: fleet.Profile
+    environments: int
+    tls: bool
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        link = "TLS" if self.tls else "plain"
+        return f"{self.profile.name}, {self.environments:,} environments, {link}"
+
+
+def bursts(*, quick: bool) -> list[Burst]:
+    """Return what is run."""
+    if quick:
+        return [Burst(fleet.PROFILES[0], 300, tls) for tls in (False, True)]
+    found = [Burst(p, 1000, True) for p in fleet.PROFILES]
+    found += [Burst(fleet.PROFILES[0], count, tls) for count, tls in ((100, True), (1000, False))]
+    return [*found, Burst(fleet.PROFILES[0], 5000, True)]
+
+
+def length_s(chosen: Sequence[Burst], rounds: int, count: int) -> float:
+    """Estimate the seconds that bursts against ``count`` peers take."""
+    total = 0.0
+    for one in chosen:
+        rate = one.profile.starts_per_s or 300.0
+        lasting = one.profile.freeze_s * (one.profile.invocations - 1)
+        total += one.environments / rate + lasting + 3.0
+    return total * rounds * count
+
+
+class Watch:
+    """Counts the database's client connections ten times a second."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._info = server.conninfo(server.superuser, "postgres", application_name="watch")
+        self._done = threading.Event()
+        self.peak = 0
+
+    def _run(self) -> None:
+        sql = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND application_name <> 'watch'"
+        )
+        with psycopg.connect(self._info, autocommit=True) as connection:
+            while not self._done.wait(0.1):
+                row = connection.execute(sql.encode()).fetchone()
+                self.peak = max(self.peak, row[0] if row else 0)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch while the context lasts."""
+        thread = threading.Thread(target=self._run)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            thread.join()
+
+
+def summarise(name: str, tally: fleet.Tally, peak: int, cpu_s: float) -> dict[str, Any]:
+    """Return what one burst against one peer gave."""
+    first, later = sorted(tally.first_query_s), sorted(tally.transaction_s)
+    return {
+        "peer": name,
+        "served": len(first),
+        "failures": tally.errors.total(),
+        "errors": dict(tally.errors.most_common(3)),
+        "first_p50_ms": percentile(first, 0.5) * 1e3,
+        "first_p99_ms": percentile(first, 0.99) * 1e3,
+        "first_max_ms": percentile(first, 1.0) * 1e3,
+        "last_first_ms": tally.last_first_s * 1e3,
+        "logins_per_s": len(first) / tally.last_first_s if tally.last_first_s else 0.0,
+        "later_p99_ms": percentile(later, 0.99) * 1e3,
+        "peak_server_connections": peak,
+        "cpu_us_per_environment": cpu_s / len(first) * 1e6 if first else 0.0,
+    }
+
+
+def _empty(server: PostgresServer) -> None:
+    """Close what any peer keeps open: every burst begins cold, and the count is this peer's."""
+    server.admin(
+        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+
+
+def strike(burst: Burst, peer: peers.Running, server: PostgresServer) -> dict[str, Any]:
+    """Run one burst against one peer."""
+    share = burst.environments // fleet.PROCESSES
+
+    def plan(number: int, begin_s: float) -> fleet.Plan:
+        return fleet.Plan(
+            port=peer.port,
+            user=database.USER,
+            password=database.PASSWORD,
+            database=database.DATABASE,
+            profile=burst.profile,
+            environments=share,
+            tls=burst.tls,
+            begin_s=begin_s,
+            step=fleet.PROCESSES,
+            offset=number,
+        )
+
+    _empty(server)
+    watch = Watch(server)
+    before = usage(peer.session)
+    with watch.watching():
+        tally = fleet.unleash(plan)
+    cpu_s = usage(peer.session).since(before).cpu_s if peer.session else 0.0
+    # The proxy notices the dead and recovers its connections before the next peer has its turn.
+    time.sleep(1.0)
+    return summarise(peer.name, tally, watch.peak, cpu_s)
+
+
+def medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sum up a peer's rounds: the median of each number, all errors."""
+    numbers = [key for key, value in rows[0].items() if isinstance(value, int | float)]
+    merged = {key: statistics.median(row[key] for row in rows) for key in numbers}
+    return {"peer": rows[0]["peer"], **merged, "errors": rows[-1]["errors"], "rounds": list(rows)}
+
+
+def measure(
+    chosen: Sequence[Burst], rivals: Sequence[peers.Peer], rounds: int
+) -> list[dict[str, Any]]:
+    """Run the bursts and return their results."""
+    with (
+        database.database() as (server, _),
+        tempfile.TemporaryDirectory(prefix="tgbench", dir="/tmp") as folder,
+    ):
+        Path(folder).chmod(0o755)
+        setup = peers.Setup(
+            server_port=server.port,
+            user=database.USER,
+            password=database.PASSWORD,
+            pool_size=POOL_SIZE,
+            certificates=make_certificates(Path(folder) / "tls"),
+            client_tls=True,
+        )
+        with lineup(rivals, setup, Path(folder), direct=True) as started:
+            return [_play(burst, started, server, rounds) for burst in chosen]
+
+
+def _play(
+    burst: Burst, started: Sequence[peers.Running], server: PostgresServer, rounds: int
+) -> dict[str, Any]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number in range(rounds):
+        turn = number % len(started)
+        for peer in [*started[turn:], *started[:turn]]:
+            row = strike(burst, peer, server)
+            rows.setdefault(peer.name, []).append(row)
+            print(
+                f"  {burst.title}: {peer.name} served {row['served']}, last first query after"
+                f" {row['last_first_ms']:.0f} ms, failures {row['failures']}",
+                flush=True,
+            )
+    return {"title": burst.title, "peers": [medians(mine) for mine in rows.values()]}

@@ -1,0 +1,194 @@
+"""A fleet of Lambda execution environments, spread over several processes.
+
+An environment cold-starts, connects, logs in, and runs handlers of some transactions; in between
+it is frozen with its connection open; at last it dies without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import ssl
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from benchmarks.client import Client, Refused, connect
+from tests.support import messages as wire
+from tests.support.wire import tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+PROCESSES = 2
+FAILURES = (OSError, EOFError, Refused, TimeoutError, ssl.SSLError)
+_STATEMENT = wire.query("SELECT abalance FROM pgbench_accounts WHERE aid = 4711")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How one kind of function behaves."""
+
+    name: str
+    transactions: int
+    """Per invocation."""
+    invocations: int
+    freeze_s: float
+    """Between two invocations; minutes in real life."""
+    starts_per_s: float
+    """Cold starts: AWS documents 1,000 every 10 seconds per function; 0 is all at once."""
+
+
+PROFILES = (
+    Profile("at once", 3, 2, 1.0, 0.0),
+    Profile("API-triggered", 2, 4, 0.5, 100.0),
+    Profile("SQS batch", 10, 3, 0.2, 100.0),
+    Profile("scheduled fan-out", 5, 1, 0.0, 0.0),
+    Profile("edge", 1, 1, 0.0, 100.0),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one process of the fleet does."""
+
+    port: int
+    user: str
+    password: str
+    database: str
+    profile: Profile
+    environments: int
+    tls: bool
+    begin_s: float
+    """On the monotonic clock, which all processes share."""
+    step: int = 1
+    """Processes of the fleet: this one's environments start at every ``step``-th place."""
+    offset: int = 0
+    hold: bool = False
+    """Keep the connections until told to let go."""
+    patience_s: float = 45.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What environments saw."""
+
+    first_query_s: list[float] = field(default_factory=list)
+    """From an environment's cold start to its first answer."""
+    last_first_s: float = 0.0
+    """From the burst's beginning until the last first answer."""
+    transaction_s: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        """Add what another process saw."""
+        self.first_query_s += other.first_query_s
+        self.last_first_s = max(self.last_first_s, other.last_first_s)
+        self.transaction_s += other.transaction_s
+        self.errors += other.errors
+
+
+def starts_at(plan: Plan, number: int) -> float:
+    """Return when the process's ``number``-th environment cold-starts, on the monotonic clock."""
+    rate = plan.profile.starts_per_s
+    return plan.begin_s + ((number * plan.step + plan.offset) / rate if rate else 0.0)
+
+
+class Fleet:
+    """The environments of one process."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.tally = Tally()
+        self.held: list[Client] = []
+        self._context = tls_context() if plan.tls else None
+
+    async def run(self) -> None:
+        """Let all environments live."""
+        count = range(self.plan.environments)
+        await asyncio.gather(*(self._live(starts_at(self.plan, number)) for number in count))
+
+    async def _live(self, start_s: float) -> None:
+        await asyncio.sleep(max(0.0, start_s - time.monotonic()))
+        client = None
+        try:
+            async with asyncio.timeout(self.plan.patience_s):
+                client = await self._cold_start(start_s)
+                await self._invocations(client)
+        except FAILURES as error:
+            self.tally.errors[str(error)[:80] or type(error).__name__] += 1
+        if client is not None and self.plan.hold:
+            self.held.append(client)
+        elif client is not None:
+            client.vanish()
+
+    async def _cold_start(self, start_s: float) -> Client:
+        plan = self.plan
+        client = await connect(plan.port, self._context)
+        try:
+            await client.login(plan.user, plan.password, plan.database)
+            await client.query(_STATEMENT)
+        except BaseException:
+            client.vanish()
+            raise
+        now_s = time.monotonic()
+        self.tally.first_query_s.append(now_s - start_s)
+        self.tally.last_first_s = max(self.tally.last_first_s, now_s - plan.begin_s)
+        return client
+
+    async def _invocations(self, client: Client) -> None:
+        profile = self.plan.profile
+        for number in range(profile.invocations):
+            for _ in range(profile.transactions - (number == 0)):
+                began_s = time.monotonic()
+                await client.query(_STATEMENT)
+                self.tally.transaction_s.append(time.monotonic() - began_s)
+            if number + 1 < profile.invocations:
+                await asyncio.sleep(profile.freeze_s)
+
+
+def _work(plan: Plan, parent: Connection) -> None:
+    async def live() -> None:
+        fleet = Fleet(plan)
+        await fleet.run()
+        parent.send(fleet.tally)
+        if plan.hold:
+            await asyncio.to_thread(parent.recv)
+
+    uvloop.run(live())
+
+
+def unleash(
+    make: Callable[[int, float], Plan], while_held: Callable[[], None] | None = None
+) -> Tally:
+    """Run the plans that ``make(number of the process, beginning)`` returns, each in a process.
+
+    ``while_held`` is called when all environments have connected, for plans that hold.
+    """
+    context = multiprocessing.get_context("spawn")
+    begin_s = time.monotonic() + 1.0
+    total = Tally()
+    children = []
+    try:
+        for number in range(PROCESSES):
+            ours, theirs = context.Pipe()
+            child = context.Process(target=_work, args=(make(number, begin_s), theirs))
+            child.start()
+            theirs.close()
+            children.append((child, ours))
+        for _, ours in children:
+            total.add(ours.recv())
+        if while_held is not None:
+            while_held()
+            for _, ours in children:
+                ours.send(None)
+    finally:
+        for child, _ in children:
+            child.join(20)
+            child.kill()
+            child.join()
+    return total
