@@ -142,8 +142,7 @@ class Budgets:
         heirs = [heir for heir, keys in account.wanted.items() if message.pool in keys]
         heir = ledger.neediest([heir for heir in heirs if heir != worker])
         if isinstance(heir, int):
-            ledger.release(1)
-            grant = ledger.give(heir, 1)
+            grant = ledger.adopt(heir)
             adopt = Adopt(message.proxy, grant.serial, grant.slots, message.pool, message.facts)
             self._send(heir, adopt, deposit.descriptor)
         else:

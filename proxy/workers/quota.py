@@ -125,13 +125,30 @@ class Ledger:
             share.bound = max(quota, used)
 
     def give(self, worker: Hashable, slots: int) -> Grant:
-        """Raise a worker's quota; the slots must be free, or held and released for it."""
+        """Raise a worker's quota by slots that are free."""
         return self._tell(worker, self.shares[worker].slots + slots)
 
+    def adopt(self, worker: Hashable) -> Grant:
+        """Raise a worker's quota for a connection, held until now, that it is sent.
+
+        It may use more than its quota when the connection comes: then it has one more still.
+        """
+        self.release(1)
+        share = self.shares[worker]
+        share.bound += 1
+        return self._tell(worker, share.slots + 1)
+
     def neediest(self, among: list[Hashable]) -> Hashable | None:
-        """The worker that lacks most slots; ``None`` if none of these does."""
-        short = [worker for worker in among if worker in self.shares and self.shares[worker].short]
-        return max(short, key=lambda worker: self.shares[worker].short, default=None)
+        """The worker that lacks most slots; ``None`` if none of these does.
+
+        One that uses more than its quota is about to give up connections itself.
+        """
+        short = {
+            worker: self.shares[worker].short
+            for worker in among
+            if worker in self.shares and self.shares[worker].used <= self.shares[worker].slots
+        }
+        return max((w for w in short if short[w]), key=lambda worker: short[worker], default=None)
 
     def decide(self, now: float) -> list[Grant]:
         """Say what to tell which worker now; ``now`` is monotonic, in seconds."""
@@ -139,7 +156,8 @@ class Ledger:
             return self._shrink()
         grants = self._grant_free()
         short = sum(share.short for share in self.shares.values())
-        short -= sum(max(0, share.bound - share.slots) for share in self.shares.values())
+        # What is about to come back from workers that have more than their quota, and need no more.
+        short -= sum(share.bound - share.slots for share in self.shares.values() if not share.short)
         if short > 0:
             short, asked = self._ask_spare(short)
             grants += asked

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.workers.quota import FAIRNESS_S, Grant, Ledger, fair_shares
@@ -169,6 +169,7 @@ def test_never_above_the_budget_whatever_happens(
     first=st.lists(st.integers(0, 30), min_size=2, max_size=4),
     second=st.lists(st.integers(0, 30), min_size=4, max_size=4),
 )
+@example(budget=3, first=[0, 2, 2], second=[0, 3, 0, 0])
 def test_whoever_has_load_gets_the_budget(budget: int, first: list[int], second: list[int]) -> None:
     """After any load another one takes over; then nothing is left unused while anybody waits."""
     world = World(budget, len(first))
@@ -233,6 +234,31 @@ def test_slots_of_the_dead_are_held_until_released() -> None:
     world.bury()
     world.calm()
     assert world.workers[1].busy == 4
+
+
+def test_a_connection_sent_counts_on_top_of_what_is_above_the_quota() -> None:
+    ledger = Ledger(6)
+    for worker in "ab":
+        ledger.join(worker)
+    known = {"idle": 0, "coming": 0, "waiting": 0}
+    ledger.usage("a", serial=0, quota=2, used=4, **known)
+    assert ledger.shares["a"].bound == 4
+    ledger.held += 1
+    grant = ledger.adopt("a")
+    assert (grant.slots, ledger.held) == (3, 0)
+    assert ledger.shares["a"].bound == 5
+    ledger.usage("a", serial=grant.serial, quota=3, used=5, **known)
+    assert ledger.committed == 5
+
+
+def test_who_is_above_its_quota_is_sent_nothing() -> None:
+    ledger = Ledger(6)
+    for worker in "ab":
+        ledger.join(worker)
+    ledger.usage("a", serial=0, quota=1, used=3, idle=0, coming=0, waiting=9)
+    assert ledger.neediest(["a", "b"]) is None
+    ledger.usage("b", serial=0, quota=1, used=1, idle=0, coming=0, waiting=1)
+    assert ledger.neediest(["a", "b"]) == "b"
 
 
 @given(st.integers(0, 50), st.dictionaries(st.integers(0, 5), st.integers(0, 40), max_size=6))
