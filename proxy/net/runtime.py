@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 COMPILED_MODULES: Final = (
     "proxy.metrics.counters",
+    "proxy.mysql.suspicion",
     "proxy.pool.pool",
     "proxy.postgres.client_statements",
     "proxy.postgres.client_stream",
