@@ -123,8 +123,10 @@ async def _resolve(address: ListenAddress) -> list[IpAddress]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError(f'listen = "{address}": {error.strerror or error}') from error
+    except (OSError, UnicodeError) as error:
+        # A host name that IDNA cannot encode is a UnicodeError.
+        reason = getattr(error, "strerror", "") or error
+        raise ConfigError(f'listen = "{address}": {reason}') from error
     return [ipaddress.ip_address(entry[4][0]) for entry in found]
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import select
+import socket
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ConnectFailed, ProxyError
@@ -53,8 +57,9 @@ class Dialer:
                 _, protocol = await loop.create_connection(
                     ConversationProtocol, target.host, target.port
                 )
-        except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
+        except (OSError, UnicodeError) as error:
+            # A host name that IDNA cannot encode is a UnicodeError.
+            reason = getattr(error, "strerror", "") or str(error) or type(error).__name__
             raise ConnectFailed(
                 f"could not connect to database server {self.name}: {reason}", detail=repr(error)
             ) from error
@@ -126,3 +131,19 @@ def poller(transport: Any) -> Any:
     watch = select.poll()
     watch.register(connection.fileno(), select.POLLIN)
     return watch.poll
+
+
+def reset(transport: Any) -> None:
+    """Close a transport's connection by a TCP reset, so that the peer's next write fails.
+
+    An ordinary close lets one more write through, behind which the peer may run a long query.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        # Event loops give sockets that cannot be configured: the option is set through a twin.
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(fileno=os.dup(connection.fileno())) as twin,
+        ):
+            twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import BorrowTimeout, IdleClient, IdleInTransaction
 from proxy.pool.upkeep import expired_waiters, missing, surplus
-from proxy.session.server_link import FAREWELL_S, RECOVERY_S, ServerLink
+from proxy.session.server_link import RECOVERY_S, ServerLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -85,8 +85,7 @@ class Janitor:
         if client is not None:
             self._look_at_session(server, client, now)
         elif server.closing_since:
-            if now - server.closing_since > FAREWELL_S:
-                server.transport.abort()
+            server.closing(now)
         elif server.recovering_since and now - server.recovering_since > RECOVERY_S:
             server.recovering_since = 0.0
             server.retire("did not become clean in time")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.errors import CredentialError, ProxyError, ServerRefused
-from proxy.net.dialer import backoff_s, poller
+from proxy.net.dialer import backoff_s, poller, reset
 from proxy.net.runtime import spawn
 from proxy.session.server_link import ServerLink
 from proxy.wire.dialect import ServerPlan
@@ -83,6 +84,7 @@ class Opener:
         link.number = session.process_id
         link.tls = session.tls is not None
         link.poll = poller(connection.transport)
+        link.reset = partial(reset, connection.transport)
         gateway.servers.add(link)
         gateway.oversight.connected(gateway, link)
         gateway.journal.server_connected(link)

@@ -128,6 +128,17 @@ class Pipeline:
         """Every owed reply, in order."""
         return self.replies[self.head :]
 
+    def has_backlog(self) -> bool:
+        """Whether more than one ReadyForQuery is owed to the client."""
+        found = 0
+        for index in range(self.head, len(self.replies)):
+            kind = self.replies[index].kind
+            if kind == QUERY or kind == SYNC or kind == FUNCTION_CALL:
+                found += 1
+                if found > 1:
+                    return True
+        return False
+
     def push(self, reply: Reply) -> None:
         """Note a message sent to the server."""
         kind = reply.kind

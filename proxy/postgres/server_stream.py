@@ -85,6 +85,9 @@ class PostgresServerStream(ServerStream):
             pipeline.is_empty() and (self.status != code.IDLE or self.unsynced or pipeline.skipping)
         )
 
+    def has_backlog(self) -> bool:
+        return self.pipeline.owed > 1 and self.pipeline.has_backlog()
+
     def in_transaction(self) -> bool:
         return self.status != code.IDLE
 

@@ -2,7 +2,9 @@
 
 *Recovering* means that its client vanished in the middle of something: what runs is cancelled, the
 transaction rolled back, state discarded; then it goes back to the pool. *Closing* means that it has
-been told goodbye and keeps its slot in the budget until the server's process has ended.
+been told goodbye and keeps its slot in the budget until the server's process has ended. One whose
+client left a queue of queries behind is *severed*: reset, so that the server process ends with the
+query it is at instead of running them all.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ FAREWELL_S: Final = 5.0
 """Seconds a server gets to end its process after we said goodbye; until then it counts against the
 budget. A process that hears neither a cancel request nor a goodbye must not hold a slot for good.
 """
+SEVERED_S: Final = 0.5
+"""Seconds a severed connection keeps its slot, and at least until its cancel request is in: the
+server's process ends at its next write, but no more is heard of it."""
 
 
 class ServerLink(Connection):
@@ -67,6 +72,11 @@ class ServerLink(Connection):
         self.closing_since = 0.0
         self.recovery_cancelled = False
         self.attempts = 0
+        self.reset: Callable[[], None] | None = None
+        """Resets the connection, so that the server's next write to it fails."""
+        self.severed = False
+        self.holds_slot = True
+        """Counts against the budget."""
 
     # Called by the event loop.
 
@@ -103,8 +113,8 @@ class ServerLink(Connection):
     def connection_lost(self, error: BaseException | None) -> None:
         if self.closing_since == 0.0:
             self.lose("")
-        self.journal.server_gone(self)
-        self.pool.closed(monotonic())
+        if not self.severed:
+            self.let_go()
 
     def pause_writing(self) -> None:
         self.write_blocked = True
@@ -183,6 +193,9 @@ class ServerLink(Connection):
         self.client = None
         if self.closing_since:
             return
+        if self.stream.has_backlog():
+            self.sever("client left queries behind")
+            return
         if in_message or not self.stream.reusable():
             self.hang_up("client left in the middle of a message")
             return
@@ -244,4 +257,41 @@ class ServerLink(Connection):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
+            self.cut_off()
+
+    def sever(self, reason: str) -> None:
+        """Reset the connection and cancel what runs: what is queued behind it must not run on.
+
+        A server that is sent an end of file reads and runs everything before it; one that cannot
+        send an answer gives up.
+        """
+        if self.closing_since:
+            return
+        self.recovering_since = 0.0
+        self.pool.retired()
+        self.closing_since = monotonic()
+        self.journal.server_closed(self, reason)
+        self.cut_off()
+
+    def cut_off(self) -> None:
+        self.severed = True
+        if self.reset is not None:
+            self.reset()
+        else:
             self.transport.abort()
+        self.journal.cancel(self)
+
+    def closing(self, now: float) -> None:
+        """Bound the time that a closing connection takes; called every now and then."""
+        if not self.severed:
+            if now - self.closing_since > FAREWELL_S:
+                self.transport.abort()
+        elif not self.cancelling and now - self.closing_since > SEVERED_S:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Give up the slot: the server's process has ended."""
+        if self.holds_slot:
+            self.holds_slot = False
+            self.journal.server_gone(self)
+            self.pool.closed(monotonic())

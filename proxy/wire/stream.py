@@ -58,6 +58,10 @@ class ServerStream:
         """Whether the server can do nothing until its client sends more."""
         raise NotImplementedError
 
+    def has_backlog(self) -> bool:
+        """Whether queries of the client's are queued behind the one that runs."""
+        raise NotImplementedError
+
     def in_transaction(self) -> bool:
         """Whether a transaction is open (or failed) as of the last reply."""
         raise NotImplementedError

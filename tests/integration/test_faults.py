@@ -221,3 +221,25 @@ def test_server_refuses_some_and_serves_others(
                 assert wire.states(client.read_until()) == []
     finally:
         fault_server.admin("ALTER ROLE app CONNECTION LIMIT -1")
+
+
+@pytest.mark.parametrize(
+    "queued", [wire.query("SELECT 1") * 200_000, wire.query("SELECT pg_sleep(5)") * 5]
+)
+def test_client_leaves_a_queue_of_queries(
+    fault_server: PostgresServer, start_proxy: StartProxy, queued: bytes
+) -> None:
+    """They do not run on: the only place in the budget is free again, and taken by nobody else."""
+    front = start_proxy(ProxySettings(fault_server, group={"max_connections": 1}))
+    victim = connect(front.host, front.port)
+    (pid,) = fault_server.backends(usename="app")
+    victim.socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        victim.socket.send(queued)
+    eventually(lambda: bool(fault_server.backends(usename="app", state="active")), "running")
+    victim.close()
+    left_at = time.monotonic()
+    with connect(front.host, front.port) as other:
+        assert other.value("SELECT 'served'") == "served"
+    assert time.monotonic() - left_at < 4
+    assert pid not in fault_server.backends(usename="app")

@@ -211,3 +211,8 @@ def test_back_off_doubles_up_to_a_limit() -> None:
         waits = [backoff_s(failures) for _ in range(50)]
         assert all(0.8 * expected <= wait <= 1.2 * expected for wait in waits)
         assert len(set(waits)) > 1, "proxies that fail together must not retry together"
+
+
+async def test_a_host_name_that_cannot_be_encoded() -> None:
+    with pytest.raises(ConnectFailed, match=r"database\.\.example"):
+        await dialer_to(5432, "database..example").connect()

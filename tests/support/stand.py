@@ -276,6 +276,11 @@ class Stand:
                 found.append(("server lost", server))
         if self.cancels:
             found.append(("cancel", None))
+        found += [
+            ("slot", server)
+            for server in self.servers
+            if server.link.severed and server.link.holds_slot and not server.link.cancelling
+        ]
         return found
 
     def _do(self, what: str, who: object, size: int) -> None:
@@ -286,6 +291,9 @@ class Stand:
             server = next(server for server in self.servers if server.link is link)
             server.incoming += server.peer.wake(cancelled=True)
             link.cancel_done()
+        elif what == "slot":
+            assert isinstance(who, Server)
+            who.link.let_go()
         elif isinstance(who, Client):
             self._do_client(what, who, size)
         else:
@@ -330,7 +338,7 @@ class Stand:
         pool = self.pool
         assert self.target.used <= self.target.maximum
         assert min(pool.borrowed, pool.connecting, pool.closing) >= 0
-        assert pool.open == sum(not server.wire.lost for server in self.servers)
+        assert pool.open == sum(server.link.holds_slot for server in self.servers)
         for server in self.servers:
             client = server.link.client
             if client is not None:
