@@ -12,7 +12,7 @@ DEMO := $(call STAMP,demo)
 SOAK_S ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format unit compiled test-15 test-313 soak bench docs clean
+.PHONY: help demo test check lint types format unit compiled test-15 test-313 soak bench profile docs clean
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -77,6 +77,9 @@ $(BENCH): $(VENV)/bin/python
 
 bench: $(BENCH)  ## Measure against every peer found; BENCH_ARGS=--quick for two minutes
 	$(RUN) -m benchmarks $(BENCH_ARGS)
+
+profile: $(BENCH)  ## Write a flame graph and syscalls per transaction of the proxy under load
+	$(RUN) -m benchmarks profile
 
 docs: $(DEV)  ## Write docs/configuration.md from the settings' own descriptions
 	$(RUN) -m proxy.config.document > docs/configuration.md

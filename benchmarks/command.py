@@ -6,12 +6,12 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import build, burst, machine, memory, peers, relay, report
+from benchmarks import build, burst, machine, memory, peers, profile, relay, report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PARTS = ("relay", "burst", "memory")
+PARTS = ("relay", "burst", "memory", "scale", "profile")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,13 +70,37 @@ def _memory(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]
     return report.write_plain(facts, results, "memory", "Memory of idle clients")
 
 
+def _scale(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+    rounds = options.rounds or (2 if options.quick else 5)
+    chosen = relay.scale_cases(options.duration)
+    chosen = [case for case in chosen if options.only in case.title]
+    teams = [*peers.WORKERS, *(peer for peer in rivals if peer.name == report.REFERENCE)]
+    estimate_s = relay.length_s(chosen, rounds, len(teams) + 1)
+    print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
+    facts = _facts(rivals)
+    return report.write(facts, relay.measure(chosen, teams, rounds), "scale")
+
+
+def _profile(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+    protocols = [name for name in relay.PROTOCOLS if options.only in name]
+    named = rivals if options.peers else rivals[:1]
+    print(f"about {len(named) * len(protocols) * 25} s", flush=True)
+    return [profile.profile(protocols, named)]
+
+
 def main(arguments: list[str]) -> int:
     """Run what is asked for; return the exit code."""
     options = parser().parse_args(arguments)
     rivals = _rivals(options)
     for name, reason in peers.LEFT_OUT.items():
         print(f"  without {name}: {reason}", flush=True)
-    runs = {"relay": _relay, "burst": _burst, "memory": _memory}
+    runs = {
+        "relay": _relay,
+        "burst": _burst,
+        "memory": _memory,
+        "scale": _scale,
+        "profile": _profile,
+    }
     paths = runs[options.part](options, rivals)
     print("written: " + ", ".join(str(path.relative_to(build.ROOT)) for path in paths))
     return 0

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Peer:
     unprivileged: bool = True
     """Whether it refuses to run as root."""
     compiled: bool = True
+    workers: int = 1
+    """Relay processes; only Tidegate has more than one."""
 
 
 POSTGRESQL_PEERS = (
@@ -57,6 +59,10 @@ INTERPRETED = Peer(
     ("serve", "--config", "{config}"),
     unprivileged=False,
     compiled=False,
+)
+WORKERS = tuple(
+    replace(POSTGRESQL_PEERS[0], name=f"tidegate-{count}-workers", workers=count)
+    for count in (1, 2, 4)
 )
 LEFT_OUT = {
     "pgagroal": "its transaction mode wants a users file that only pgagroal-admin can write",
@@ -76,7 +82,6 @@ class Setup:
     client_tls: bool = False
     """Offer TLS to clients. Tidegate always offers it; that costs nothing unless it is used."""
     server_tls: bool = False
-    workers: int = 1
 
     def words(self, folder: Path, port: int) -> dict[str, Any]:
         """Return what the templates' placeholders stand for."""
@@ -90,7 +95,6 @@ class Setup:
             "user": self.user,
             "password": self.password,
             "pool_size": self.pool_size,
-            "workers": self.workers,
             "certificate": folder / "server.pem",
             "key": folder / "server.key",
             "client_tls": "allow" if self.client_tls else "disable",
@@ -144,7 +148,7 @@ def find(peer: Peer) -> Path:
 
 def configure(peer: Peer, setup: Setup, folder: Path, port: int) -> Path:
     """Write a peer's configuration into ``folder``; return the path of its main file."""
-    words = setup.words(folder, port)
+    words = {**setup.words(folder, port), "workers": peer.workers}
     shutil.copy(setup.certificates.certificate, folder / "server.pem")
     shutil.copy(setup.certificates.key, folder / "server.key")
     for name in peer.files:

@@ -96,6 +96,15 @@ def cases(*, quick: bool, duration_s: int) -> list[Case]:
     return found
 
 
+def scale_cases(duration_s: int) -> list[Case]:
+    """Return the cases that are run with one, two and four workers."""
+    return [
+        Case(Load(script="select-only", protocol=p, clients=clients, duration_s=duration_s))
+        for p in ("simple", "prepared")
+        for clients in (16, 64)
+    ]
+
+
 def length_s(chosen: Sequence[Case], rounds: int, count: int) -> float:
     """Estimate the seconds that a run of ``count`` peers takes."""
     return sum((case.load.duration_s + _OVERHEAD_S) * rounds * count for case in chosen)
