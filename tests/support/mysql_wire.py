@@ -231,7 +231,12 @@ class MysqlClient:
             self._status(got[-1])
             if self.status & wire.CURSOR_EXISTS:
                 return got
-        return got + self._rows()
+        parameters = self.status & wire.OUT_PARAMETERS
+        got += self._rows()
+        if parameters and not got[-1].error:
+            # MySQL 9 forgets to say so to clients without CLIENT_DEPRECATE_EOF.
+            self.status |= wire.MORE_RESULTS
+        return got
 
     def _prepared(self) -> list[Packet]:
         head = self.read()

@@ -1,0 +1,196 @@
+"""Plays scripts of MySQL commands, with an adversary between them, and makes plays comparable.
+
+What may differ between two plays of a script is replaced: statement ids (numbered by appearance)
+and the text of COM_STATISTICS. All else must match byte for byte: sequence ids, status flags,
+warning counts, insert ids, column definitions, EOF and OK packets, session state blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from tests.differential.mysql.steps import UNKNOWN
+from tests.support import mysql_messages as wire
+from tests.support.mysql_wire import TIMEOUT_S, MysqlClient, Refused
+
+if TYPE_CHECKING:
+    from tests.differential.mysql.steps import Script, Step
+    from tests.support.mysql_messages import Packet
+    from tests.support.mysql_servers import MysqlServer
+
+Replies = list[tuple[int, bytes]]
+PATIENCE_S = 0.3
+"""How long the adversary waits for the pool's one connection before the script goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a play happens: the server, or a proxy in front of it."""
+
+    host: str
+    port: int
+    server: MysqlServer
+    """Whose accounts log in."""
+
+    def connect(self, capabilities: int, timeout_s: float = TIMEOUT_S) -> MysqlClient:
+        """Connect as user app."""
+        client = MysqlClient(self.host, self.port, timeout_s)
+        try:
+            client.login("app", self.server.password("app"), "app", capabilities=capabilities)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+
+class Opponent(Protocol):
+    """Whatever happens between two commands."""
+
+    def turn(self, client: MysqlClient) -> None:
+        """Do something; ``client`` is the script's own connection."""
+        ...
+
+
+class Nobody:
+    """Between the commands of a direct play nothing happens."""
+
+    def turn(self, client: MysqlClient) -> None:
+        """Do nothing."""
+
+
+MOVES: tuple[tuple[str, ...], ...] = (
+    (
+        "SET time_zone = '+09:00', sql_mode = 'ANSI_QUOTES', sql_safe_updates = 1,"
+        " character_set_results = latin1, lc_time_names = 'de_DE', sql_select_limit = 1",
+        "SET autocommit = 0, foreign_key_checks = 0, auto_increment_increment = 7",
+        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    ),
+    ("USE information_schema", "SELECT nosuch", "DROP TABLE IF EXISTS nosuch"),
+    ("SET @a = 'adversary', @b = 99, @x = 'adversary'",),
+    ("CREATE TEMPORARY TABLE t (adversary INT)", "CREATE TEMPORARY TABLE items (adversary INT)"),
+    ("PREPARE s1 FROM 'SELECT ''adversary'''", "SELECT GET_LOCK('adversary', 0)"),
+    ("SELECT LAST_INSERT_ID(4711)", "SELECT SQL_CALC_FOUND_ROWS 1 UNION SELECT 2 LIMIT 1"),
+    ("SET timestamp = 1, insert_id = 4711, rand_seed1 = 1, rand_seed2 = 2",),
+    ("SET NAMES latin1", "START TRANSACTION READ ONLY", "SELECT 1/0"),
+)
+"""What the adversary does, turn by turn; each turn is another session's, which then vanishes."""
+
+
+class Adversary:
+    """Neighbours on the same server connection that leave behind all they can."""
+
+    def __init__(self, place: Place, capabilities: int, patience_s: float = PATIENCE_S) -> None:
+        """Take the pool's sort of connection: the same user, database and capabilities."""
+        self.place = place
+        self.capabilities = capabilities
+        self.patience_s = patience_s
+        self.moves = 0
+        self.turns = 0
+        """Turns in which every statement was answered."""
+
+    def turn(self, client: MysqlClient) -> None:
+        """Make the next move, and give up where the connection is not to be had."""
+        patience_s = 0.02 if client.status & wire.IN_TRANSACTION else self.patience_s
+        statements = MOVES[self.moves % len(MOVES)]
+        self.moves += 1
+        with contextlib.suppress(TimeoutError):
+            neighbour = self.place.connect(self.capabilities, patience_s)
+            with neighbour:
+                for statement in statements:
+                    neighbour.query(statement)
+                prepared = neighbour.exchange(bytes([wire.PREPARE]) + b"SELECT 'adversary', ?")
+                assert not prepared[0].error
+                self.turns += 1
+
+
+class Intruder:
+    """Does the adversary's moves on the script's own connection, as a leaking pool would."""
+
+    def __init__(self, moves: tuple[str, ...]) -> None:
+        """Choose the statements."""
+        self.moves = moves
+
+    def turn(self, client: MysqlClient) -> None:
+        """Make the moves."""
+        for move in self.moves:
+            client.query(move)
+
+
+@dataclass(slots=True)
+class _Performance:
+    """One client's way through a script."""
+
+    client: MysqlClient
+    server: MysqlServer
+    statements: list[bytes] = field(default_factory=list)
+
+    def perform(self, step: Step) -> Replies:
+        payload = step.payload
+        if payload[0] == wire.CHANGE_USER:
+            return self._change_user(payload[1:].decode())
+        if step.statement is not None:
+            known = step.statement < len(self.statements)
+            unknown = UNKNOWN.to_bytes(4, "little")
+            mark = self.statements[step.statement] if known else unknown
+            payload = payload[:1] + mark + payload[5:]
+        reply = self.client.exchange(payload, step.upload)
+        return self._comparable(payload[0], reply)
+
+    def _change_user(self, user: str) -> Replies:
+        try:
+            last = self.client.change_user(user, self.server.password(user), user)
+        except Refused as error:
+            return [(0, repr(error.args).encode())]
+        # How many packets the login takes depends on what the server has cached.
+        return [(0, last.payload)]
+
+    def _comparable(self, code: int, reply: list[Packet]) -> Replies:
+        found = [(packet.sequence, packet.payload) for packet in reply]
+        if code == wire.PREPARE and not reply[0].error:
+            sequence, payload = found[0]
+            index = len(self.statements)
+            self.statements.append(payload[1:5])
+            found[0] = (sequence, payload[:1] + index.to_bytes(4, "little") + payload[5:])
+        if code == wire.STATISTICS:
+            assert b"Uptime" in found[0][1], found
+            return [(found[0][0], b"statistics")]
+        for statement in self.statements:
+            # "Unknown prepared statement handler (12) given to ...": the number is the server's.
+            shown = b"(%d)" % int.from_bytes(statement, "little")
+            found = [(s, p.replace(shown, b"(n)") if p[:1] == b"\xff" else p) for s, p in found]
+        return found
+
+
+def play(
+    place: Place,
+    script: Script,
+    capabilities: int,
+    opponent: Opponent,
+    timeout_s: float = TIMEOUT_S,
+) -> list[Replies]:
+    """Play a script; gives what came back, command by command."""
+    with place.connect(capabilities, timeout_s) as client:
+        performance = _Performance(client, place.server)
+        replies = []
+        for step in script.steps:
+            opponent.turn(client)
+            replies.append(performance.perform(step))
+        client.quit()
+    return replies
+
+
+def arrange(server: MysqlServer, script: Script) -> None:
+    """Make the tables that a script starts with."""
+    if script.before:
+        server.admin("USE app", *script.before)
+
+
+def difference(script: Script, left: list[Replies], right: list[Replies]) -> str:
+    """Tell the first command whose replies differ, or nothing."""
+    for count, (one, other) in enumerate(zip(left, right, strict=True), start=1):
+        if one != other:
+            sent = script.steps[count - 1].payload[:200]
+            return f"step {count} of {script.name!r}: {sent!r}\nfirst  {one}\nsecond {other}"
+    return ""

@@ -1,0 +1,172 @@
+"""Session variables, the default database, character sets, transactions."""
+
+from __future__ import annotations
+
+from tests.differential.mysql.scripts.tables import ITEMS
+from tests.differential.mysql.steps import command, script
+from tests.support import mysql_messages as wire
+from tests.support.local_mysql import MARIADB, MYSQL
+
+SHOWN = (
+    "SELECT @@time_zone, @@sql_mode, @@character_set_client, @@character_set_results,"
+    " @@character_set_connection, @@collation_connection, @@autocommit, @@sql_select_limit,"
+    " @@lc_time_names, @@sql_safe_updates, @@foreign_key_checks, @@auto_increment_increment,"
+    " DATABASE()"
+)
+COUNT = "SELECT COUNT(*) FROM items"
+TABLE = "INSERT INTO items (name) VALUES ('transaction')"
+ISOLATION = {MYSQL: "@@transaction_isolation", MARIADB: "@@tx_isolation"}
+
+SETTINGS = (
+    script("defaults", SHOWN, "SELECT 1", SHOWN),
+    script(
+        "variables",
+        "SET time_zone = '+01:00', sql_mode = 'ANSI_QUOTES'",
+        "SELECT FROM_UNIXTIME(0)",
+        'SELECT 1 AS "one"',
+        SHOWN,
+        "SET SESSION sql_mode = CONCAT(@@sql_mode, ',PIPES_AS_CONCAT')",
+        "SELECT 'a' || 'b'",
+        "SET sql_select_limit = 2",
+        "SELECT id FROM items ORDER BY id",
+        "SET sql_select_limit = DEFAULT",
+        "SELECT id FROM items ORDER BY id",
+        "SET lc_time_names = 'fr_FR'",
+        "SELECT DATE_FORMAT('2024-01-01', '%W')",
+        "SET foreign_key_checks = 0, unique_checks = 0",
+        SHOWN,
+        "SET nosuch = 1",
+        "SET time_zone = 'nosuch'",
+        "SET time_zone = '+02:00', sql_mode = 'nosuch'",
+        SHOWN,
+        "SET @@session.time_zone = DEFAULT, sql_mode = DEFAULT",
+        SHOWN,
+        before=ITEMS,
+    ),
+    script(
+        "character sets",
+        "SET NAMES latin1",
+        "SELECT 'é', HEX('é'), CHARSET('a'), COLLATION('a')",
+        SHOWN,
+        "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
+        "SELECT 'é' = 'É', COLLATION('a')",
+        "SET CHARACTER SET latin1",
+        SHOWN,
+        "SET character_set_results = NULL",
+        "SELECT 'é'",
+        "SET NAMES DEFAULT",
+        SHOWN,
+    ),
+    script(
+        "databases",
+        "SELECT DATABASE()",
+        "USE information_schema",
+        "SELECT DATABASE()",
+        "SELECT COUNT(*) FROM items",
+        "USE nosuch",
+        "USE app",
+        COUNT,
+        before=ITEMS,
+    ),
+    script(
+        "transactions",
+        "BEGIN",
+        TABLE,
+        COUNT,
+        "ROLLBACK",
+        COUNT,
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+        TABLE,
+        "SAVEPOINT a",
+        "DELETE FROM items",
+        "ROLLBACK TO a",
+        "ROLLBACK TO nosuch",
+        COUNT,
+        "RELEASE SAVEPOINT a",
+        "COMMIT AND CHAIN",
+        COUNT,
+        "COMMIT",
+        "START TRANSACTION READ ONLY",
+        TABLE,
+        "COMMIT",
+        "BEGIN",
+        "CREATE TABLE IF NOT EXISTS items (id INT)",
+        "ROLLBACK",
+        "BEGIN; SELECT 1; COMMIT",
+        before=ITEMS,
+    ),
+    script(
+        "autocommit off",
+        "SET autocommit = 0",
+        COUNT,
+        TABLE,
+        "SELECT nosuch",
+        "ROLLBACK",
+        COUNT,
+        TABLE,
+        "COMMIT",
+        "SET autocommit = 1",
+        COUNT,
+        "SET autocommit = 0",
+        TABLE,
+        "SET autocommit = 1",
+        COUNT,
+        before=ITEMS,
+    ),
+    *(
+        script(
+            f"isolation of {kind}",
+            f"SELECT {shown}",
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            f"SELECT {shown}",
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "BEGIN",
+            COUNT,
+            "COMMIT",
+            "SET TRANSACTION READ ONLY",
+            "BEGIN",
+            TABLE,
+            "COMMIT",
+            TABLE,
+            "SET SESSION TRANSACTION READ ONLY",
+            "DELETE FROM items",
+            "SET SESSION TRANSACTION READ WRITE",
+            f"SELECT {shown}",
+            "BEGIN",
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "ROLLBACK",
+            before=ITEMS,
+            kinds=(kind,),
+        )
+        for kind, shown in ISOLATION.items()
+    ),
+    script(
+        "reset and change user",
+        "SET time_zone = '+01:00', @a = 1",
+        "USE information_schema",
+        command(wire.RESET_CONNECTION),
+        SHOWN,
+        "SELECT @a",
+        "SET sql_mode = ''",
+        command(wire.CHANGE_USER, b"other"),
+        "SELECT CURRENT_USER(), DATABASE(), @a, @@sql_mode = ''",
+        "INSERT INTO app.items (name) VALUES ('not mine')",
+        command(wire.CHANGE_USER, b"app"),
+        SHOWN,
+        before=ITEMS,
+    ),
+    script(
+        "one statement's settings",
+        "SET STATEMENT sql_select_limit = 1 FOR SELECT id FROM items ORDER BY id",
+        "SELECT id FROM items ORDER BY id",
+        before=ITEMS,
+        kinds=(MARIADB,),
+    ),
+    script(
+        "hinted settings",
+        "SELECT /*+ SET_VAR(sql_select_limit = 1) */ id FROM items ORDER BY id",
+        "SELECT id FROM items ORDER BY id",
+        before=ITEMS,
+        kinds=(MYSQL,),
+    ),
+)
