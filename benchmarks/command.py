@@ -6,12 +6,12 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import build, burst, machine, memory, peers, profile, relay, report
+from benchmarks import build, burst, machine, memory, mysql, peers, profile, relay, report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PARTS = ("relay", "burst", "memory", "scale", "profile")
+PARTS = ("relay", "burst", "memory", "scale", "profile", "mysql")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,19 +88,25 @@ def _profile(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path
     return [profile.profile(protocols, named)]
 
 
+def _mysql(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+    rivals = list(peers.MYSQL_PEERS)
+    rounds = options.rounds or (2 if options.quick else 5)
+    chosen = mysql.loads(quick=options.quick, duration_s=options.duration)
+    chosen = [load for load in chosen if options.only in load.title]
+    count = len(chosen) * rounds * (len(rivals) + 1)
+    print(f"about {count * (options.duration + 1) / 60:.0f} minutes", flush=True)
+    facts = _facts(rivals)
+    outcomes = mysql.measure(chosen, rivals, rounds)
+    return report.write(facts, outcomes, "mysql", "mysqlrouter")
+
+
 def main(arguments: list[str]) -> int:
     """Run what is asked for; return the exit code."""
     options = parser().parse_args(arguments)
     rivals = _rivals(options)
     for name, reason in peers.LEFT_OUT.items():
         print(f"  without {name}: {reason}", flush=True)
-    runs = {
-        "relay": _relay,
-        "burst": _burst,
-        "memory": _memory,
-        "scale": _scale,
-        "profile": _profile,
-    }
+    runs = dict(zip(PARTS, (_relay, _burst, _memory, _scale, _profile, _mysql), strict=True))
     paths = runs[options.part](options, rivals)
     print("written: " + ", ".join(str(path.relative_to(build.ROOT)) for path in paths))
     return 0

@@ -64,6 +64,7 @@ WORKERS = tuple(
     replace(POSTGRESQL_PEERS[0], name=f"tidegate-{count}-workers", workers=count)
     for count in (1, 2, 4)
 )
+MYSQL_PEERS = (Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}")),)
 LEFT_OUT = {
     "pgagroal": "its transaction mode wants a users file that only pgagroal-admin can write",
 }
@@ -86,6 +87,8 @@ class Setup:
     def words(self, folder: Path, port: int) -> dict[str, Any]:
         """Return what the templates' placeholders stand for."""
         pem = f'tls_cert_file "{folder}/server.pem"\n    tls_key_file "{folder}/server.key"'
+        # A MySQL Router that is not installed where it was built for does not find its plug-ins.
+        plugins = os.environ.get("TIDEGATE_BENCH_ROUTER_PLUGINS", "")
         required = "require" if self.server_tls else "disable"
         return {
             "folder": folder,
@@ -100,6 +103,7 @@ class Setup:
             "client_tls": "allow" if self.client_tls else "disable",
             "server_tls": required,
             "server_tls_odyssey": required,
+            "plugin_folder": f"plugin_folder = {plugins}" if plugins else "",
             "tls_block": f'tls "allow"\n    {pem}' if self.client_tls else 'tls "disable"',
         }
 

@@ -38,7 +38,8 @@ def cost(results: list[dict[str, Any]], path: Path) -> Path:
     axes.set_yticks(places, [result["title"] for result in results])
     axes.invert_yaxis()
     axes.set_xlabel("CPU of the whole proxy per transaction, µs (least to most of the rounds)")
-    axes.legend()
+    if names:
+        axes.legend()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path

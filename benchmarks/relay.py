@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import statistics
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks import database, peers
 from benchmarks.figures import ratio, spread
-from benchmarks.pgbench import Load, PgbenchFailed, Sample, Server, run
+from benchmarks.pgbench import Load, PgbenchFailed, Sample, run
+from benchmarks.sysbench import SysbenchFailed
 from tests.support.certificates import make_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 POOL_SIZE = 20
 PROTOCOLS = ("simple", "extended", "prepared")
@@ -146,28 +148,35 @@ def measure(chosen: Sequence[Case], rivals: Sequence[peers.Peer], rounds: int) -
             )
             with lineup(rivals, setup, Path(folder), direct=True) as started:
                 mine = [case for case in chosen if (case.load.tls, case.server_tls) == tls]
-                outcomes += [play(case, started, login, rounds) for case in mine]
+                outcomes += [
+                    play(case.title, started, functools.partial(run, case.load, login), rounds)
+                    for case in mine
+                ]
     return outcomes
 
 
-def play(case: Case, started: Sequence[peers.Running], login: Server, rounds: int) -> Outcome:
+def play(
+    title: str,
+    started: Sequence[peers.Running],
+    take: Callable[[peers.Running], Sample],
+    rounds: int,
+) -> Outcome:
     """Run one case: every round goes through all peers, each round from another one on."""
-    outcome = Outcome(case.title)
+    outcome = Outcome(title)
     for number in range(rounds):
         turn = number % len(started)
         for peer in [*started[turn:], *started[:turn]]:
             if peer.name in outcome.failures:
                 continue
             try:
-                sample = run(case.load, login, peer)
-            except PgbenchFailed as error:
+                sample = take(peer)
+            except (PgbenchFailed, SysbenchFailed) as error:
                 outcome.failures[peer.name] = str(error)
                 outcome.samples.pop(peer.name, None)
-                print(f"  {error}", flush=True)
+                print(f"  {peer.name} failed: {error}", flush=True)
                 continue
             outcome.samples.setdefault(peer.name, []).append(sample)
     for name, samples in outcome.samples.items():
         cpu = spread([sample.cpu_us for sample in samples])
-        print(f"  {case.title}: {name} {cpu.median:.1f} us ({cpu.low:.1f}-{cpu.high:.1f})",
-              flush=True)  # fmt: skip
+        print(f"  {title}: {name} {cpu.median:.1f} us ({cpu.low:.1f}-{cpu.high:.1f})", flush=True)
     return outcome

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE = "pgbouncer"
 _HEADINGS = (
-    "peer", "CPU per transaction, µs (least to most)", "of it user", f"CPU to {REFERENCE} (spread)",
+    "peer", "CPU per transaction, µs (least to most)", "of it user", "CPU to {} (spread)",
     "transactions/s", "p50 µs", "p99 µs", "p99.9 µs",
 )  # fmt: skip
 
@@ -41,12 +41,19 @@ def cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def markdown(facts: dict[str, str], results: list[dict[str, Any]]) -> str:
+def markdown(
+    facts: dict[str, str], results: list[dict[str, Any]], reference: str = REFERENCE
+) -> str:
     """Return the whole document."""
     lines = ["# Cost per transaction", ""]
     lines += [f"- {name}: {value}" for name, value in facts.items()]
     for result in results:
-        lines += ["", f"## {result['title']}", "", _line(_HEADINGS)]
+        lines += [
+            "",
+            f"## {result['title']}",
+            "",
+            _line([word.format(reference) for word in _HEADINGS]),
+        ]
         lines += [_line(["---"] * len(_HEADINGS))]
         lines += [_line(cells(row)) for row in result["peers"]]
         lines += [f"\n{name} failed: {why}" for name, why in result["failures"].items()]
@@ -80,20 +87,25 @@ def write_plain(
     return [data, table]
 
 
-def write(facts: dict[str, str], outcomes: Sequence[Outcome], name: str = "relay") -> list[Path]:
+def write(
+    facts: dict[str, str],
+    outcomes: Sequence[Outcome],
+    name: str = "relay",
+    reference: str = REFERENCE,
+) -> list[Path]:
     """Write the results; return what was written."""
     RESULTS.mkdir(exist_ok=True)
     results: list[dict[str, Any]] = [
         {
             "title": outcome.title,
-            "peers": [outcome.row(peer, REFERENCE) for peer in outcome.samples],
+            "peers": [outcome.row(peer, reference) for peer in outcome.samples],
             "failures": outcome.failures,
         }
         for outcome in outcomes
     ]
     data, table = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
     data.write_text(json.dumps({"facts": facts, "results": results}, indent=1) + "\n")
-    table.write_text(markdown(facts, results))
+    table.write_text(markdown(facts, results, reference))
     if importlib.util.find_spec("matplotlib") is None:
         print("  without plots: matplotlib is not installed (pip install 'tidegate[bench]')")
         return [data, table]
