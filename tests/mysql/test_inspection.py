@@ -34,6 +34,15 @@ BEGINS = [
     (b"SET RESOURCE GROUP g", effects.RESOURCE_GROUP),
     (b"SELECT NEXT VALUE FOR s", effects.SEQUENCE),
     (b"SELECT NEXTVAL(s)", effects.SEQUENCE),
+    (b"SELECT \"get_lock\"('a',0)", effects.NAMED_LOCK),
+    (b"SELECT/*!1,GET_LOCK('b',0)*/", effects.NAMED_LOCK),
+    (b"lock\x0btables t read", effects.LOCK_TABLES),
+    (b"lock/*a*/tables t read", effects.LOCK_TABLES),
+    (b"(SELECT 1 INTO/**/@z)", effects.USER_VARIABLE),
+    (b"TABLE t INTO @a,@b", effects.USER_VARIABLE),
+    (b"SET@x=1", effects.USER_VARIABLE),
+    (b"EXECUTE IMMEDIATE 'SET @g=1'", effects.STORED_PROGRAM),
+    (b"BEGIN NOT ATOMIC SET @h=1; END", effects.USER_VARIABLE),
 ]
 ENDS = [
     (b"DROP TABLE tm", effects.TEMPORARY_TABLE),
