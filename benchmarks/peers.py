@@ -42,6 +42,8 @@ class Peer:
     unprivileged: bool = True
     """Whether it refuses to run as root."""
     compiled: bool = True
+    rsa: bool = False
+    """Whether it needs an RSA certificate: MySQL clients without TLS encrypt passwords with it."""
     workers: int = 1
     """Relay processes; only Tidegate has more than one."""
 
@@ -64,7 +66,9 @@ WORKERS = tuple(
     replace(POSTGRESQL_PEERS[0], name=f"tidegate-{count}-workers", workers=count)
     for count in (1, 2, 4)
 )
-MYSQL_PEERS = (Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}")),)
+MYSQL_PEERS = (
+    Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}"), rsa=True),
+)
 LEFT_OUT = {
     "pgagroal": "its transaction mode wants a users file that only pgagroal-admin can write",
 }
@@ -155,6 +159,10 @@ def configure(peer: Peer, setup: Setup, folder: Path, port: int) -> Path:
     words = {**setup.words(folder, port), "workers": peer.workers}
     shutil.copy(setup.certificates.certificate, folder / "server.pem")
     shutil.copy(setup.certificates.key, folder / "server.key")
+    if peer.rsa:
+        line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+        files = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem")]
+        subprocess.run([*line.split(), *files], check=True, capture_output=True)
     for name in peer.files:
         (folder / name).write_text((TEMPLATES / name).read_text().format(**words))
     if peer.unprivileged:
