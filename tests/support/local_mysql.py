@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 MYSQL, MARIADB = "mysql", "mariadb"
 START_TIMEOUT_S = 60.0
-CACHE = Path(__file__).resolve().parents[2] / ".cache"
+_ROOT = Path(__file__).resolve().parents[2]
+# The compiled twin's copy of the checkout lies in the cache itself, and shares it.
+CACHE = _ROOT.parent if _ROOT.parent.name == ".cache" else _ROOT / ".cache"
 UNPACKED = CACHE / "mysql" / "bin"
 """Where ``.ci/mysql-server`` puts the programs it unpacks."""
 TEMPLATES = CACHE / "servers"

@@ -8,6 +8,7 @@ warning counts, insert ids, column definitions, EOF and OK packets, session stat
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tests.support.mysql_servers import MysqlServer
 
 Replies = list[tuple[int, bytes]]
+_NUMBERED = re.compile(rb".(Unknown prepared statement handler|The statement) \(\d+\)", re.DOTALL)
+"""An error about a statement id, behind the length that it has in a row of SHOW WARNINGS."""
 PATIENCE_S = 0.3
 """How long the adversary waits for the pool's one connection before the script goes on."""
 
@@ -156,11 +159,7 @@ class _Performance:
         if code == wire.STATISTICS:
             assert b"Uptime" in found[0][1], found
             return [(found[0][0], b"statistics")]
-        for statement in self.statements:
-            # "Unknown prepared statement handler (12) given to ...": the number is the server's.
-            shown = b"(%d)" % int.from_bytes(statement, "little")
-            found = [(s, p.replace(shown, b"(n)") if p[:1] == b"\xff" else p) for s, p in found]
-        return found
+        return [(s, _NUMBERED.sub(rb"\1", payload)) for s, payload in found]
 
 
 def play(

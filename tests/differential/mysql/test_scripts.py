@@ -57,7 +57,7 @@ def _play(
     return play(place, script, capabilities, opponent or Nobody())
 
 
-@pytest.mark.parametrize("capabilities", CAPABILITIES)
+@pytest.mark.parametrize("capabilities", ["plain", "both"])
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name.replace(" ", "-"))
 def test_direct_is_as_direct(script: Script, capabilities: str, mysql_server: MysqlServer) -> None:
     if mysql_server.kind not in script.kinds:
