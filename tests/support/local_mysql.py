@@ -224,9 +224,10 @@ class LocalMysql:
 @contextlib.contextmanager
 def local_mysql(kind: str, init: list[str], settings: dict[str, str]) -> Iterator[LocalMysql]:
     """Give a server that is created but not started, in a folder that is removed at the end."""
+    program = find_program(kind)
     # A Unix socket's path may not exceed 107 bytes, so the folder's name is short.
     base = Path(tempfile.mkdtemp(prefix="tgmy", dir="/tmp"))
-    local = LocalMysql(base, kind, find_program(kind), init, settings)
+    local = LocalMysql(base, kind, program, init, settings)
     try:
         local.create()
         yield local
