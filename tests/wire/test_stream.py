@@ -18,6 +18,7 @@ SERVER_CALLS: dict[str, tuple[Any, ...]] = {
     "is_quiet": (),
     "is_forwarding": (),
     "awaits_client": (),
+    "has_backlog": (),
     "in_transaction": (),
     "recover": (),
     "unstick": (),
