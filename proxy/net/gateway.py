@@ -19,7 +19,6 @@ from proxy.errors import (
 )
 from proxy.metrics.counters import EndpointCounters, PoolCounters
 from proxy.net.address import is_local, is_private
-from proxy.net.gate import Gate
 from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
 from proxy.net.opener import Opener
@@ -66,7 +65,6 @@ class Gateway:
         self.clients: dict[int, ClientLink] = {}
         self.servers: set[ServerLink] = set()
         self.logins: set[ConversationProtocol] = set()
-        self._gate = Gate()
         self.draining = False
         self.available = True
         """The last attempt to open a server connection succeeded."""
@@ -127,17 +125,13 @@ class Gateway:
         )
         context = self.tls.context if self.tls is not None else None
         conversation = self.dialect.accept(arrival)
-        await self._gate.enter(connection)
-        try:
-            result: Login | Cancel = await connection.run(
-                conversation,
-                context=context,
-                server_side=True,
-                own_certificate=self.tls.certificate_der if self.tls is not None else b"",
-                fetch=self._client_secret,
-            )
-        finally:
-            self._gate.leave(connection)
+        result: Login | Cancel = await connection.run(
+            conversation,
+            context=context,
+            server_side=True,
+            own_certificate=self.tls.certificate_der if self.tls is not None else b"",
+            fetch=self._client_secret,
+        )
         return result
 
     async def _client_secret(self, fetch: Fetch) -> Any:
