@@ -34,6 +34,7 @@ COMPILED_MODULES: Final = (
     "proxy.session.client_link",
     "proxy.session.server_link",
     "proxy.wire.stream",
+    "proxy.wire.words",
 )
 """Modules of the hot path, compiled by mypyc at build time; the same list is in pyproject.toml."""
 

@@ -169,7 +169,9 @@ class Supervisor:
                 code=code,
                 restart_in_s=wait_s,
             )
-            await asyncio.wait({runtime.spawn(self.stop.wait(), "pause")}, timeout=wait_s)
+            pause = runtime.spawn(self.stop.wait(), "pause")
+            await asyncio.wait({pause}, timeout=wait_s)
+            pause.cancel()
 
     def _lost(self, member: Member, reason: str) -> None:
         """A worker's channel has ended: it is dying, or has broken the protocol."""
