@@ -55,9 +55,11 @@ _OUTLIVES_DISCARD: Final = frozenset(
 class Changes:
     """What must be asked at the end of the transaction."""
 
-    __slots__ = ("permanent", "redefined", "reset", "settings", "suspects")
+    __slots__ = ("completed", "permanent", "redefined", "reset", "settings", "suspects")
 
     def __init__(self) -> None:
+        self.completed = False
+        """A command has been executed since: a portal that is bound need never be."""
         self.suspects = 0
         self.settings: set[str] = set()
         self.permanent = ""
@@ -79,7 +81,7 @@ class Changes:
             self.redefined = True
 
     def rolled_back(self) -> None:
-        """Note a ROLLBACK: a RESET inside the transaction did not happen."""
+        """Note that a RESET did not happen: it was rolled back, or never executed."""
         self.reset.clear()
 
     def query(self) -> bytes:

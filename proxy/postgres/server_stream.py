@@ -247,7 +247,7 @@ class PostgresServerStream(ServerStream):
         if data[pos + 5] == 0x44 and (data[pos + 6] == 0x49 or data[pos + 7] == 0x41):
             self.note_discard(data[pos + 5 : end - 1])
         client = self.client
-        if client is not None and client.session.changes is not None:
+        if owed < pl.OWN and client is not None and client.session.changes is not None:
             client.session.note_tag(data[pos + 5 : end - 1], self)
         return PASS if owed < pl.OWN else SWALLOW
 

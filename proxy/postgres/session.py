@@ -157,6 +157,7 @@ class Session:
         changes = self.changes
         if changes is None:
             return
+        changes.completed = True
         if tag == b"ROLLBACK":
             changes.rolled_back()
         elif tag == b"DISCARD ALL":
@@ -195,6 +196,8 @@ class Session:
         if changes is None:
             return b""
         self.changes = None
+        if not changes.completed:
+            changes.rolled_back()
         if changes.permanent:
             self.permanent = lasting(self.permanent, changes.permanent)
             server.dirty = True
