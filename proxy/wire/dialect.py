@@ -38,6 +38,8 @@ class Login:
     """Length of the cancel secret that this client understands."""
     recovered: Any = None
     """What authenticating revealed that helps to log in to the server (engine-specific)."""
+    facts: Any = None
+    """What else the engine must know of the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class ServerSession:
     cancel_request: bytes
     """What to send on another connection to cancel what this one runs."""
     tls: TlsFacts | None
+    capabilities: int = 0
+    """Options in force, for an engine that agrees on them at login."""
 
 
 @dataclass(frozen=True, slots=True)

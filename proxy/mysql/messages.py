@@ -1,0 +1,146 @@
+"""OK, EOF and ERR packets (source documentation, "Generic Response Packets").
+
+Readers take a payload and raise ``ProtocolError`` where it is malformed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.errors import ProtocolError
+from proxy.mysql.constants import EOF, ERR, OK, SERVER_SESSION_STATE_CHANGED
+from proxy.mysql.lenenc import lenenc, lenenc_int, read_int, read_lenenc, read_lenenc_int
+
+_ERR_BEFORE_STATE: Final = 3
+"""Bytes of an ERR packet ahead of its SQLSTATE."""
+
+
+class Ok:
+    """An OK packet, which is never changed."""
+
+    __slots__ = ("affected_rows", "info", "last_insert_id", "status", "track", "warnings")
+
+    def __init__(
+        self,
+        affected_rows: int = 0,
+        last_insert_id: int = 0,
+        status: int = 0,
+        warnings: int = 0,
+        info: bytes = b"",
+        track: bytes = b"",
+    ) -> None:
+        self.affected_rows = affected_rows
+        self.last_insert_id = last_insert_id
+        self.status = status
+        self.warnings = warnings
+        self.info = info
+        self.track = track
+        """The session-state block without its length (``tracking.py``); empty if there is none."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ok) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __repr__(self) -> str:
+        return f"Ok{self._fields()}"
+
+    def _fields(self) -> tuple[int, int, int, int, bytes, bytes]:
+        return (
+            self.affected_rows,
+            self.last_insert_id,
+            self.status,
+            self.warnings,
+            self.info,
+            self.track,
+        )
+
+
+class Err:
+    """An ERR packet, which is never changed."""
+
+    __slots__ = ("errno", "message", "sqlstate")
+
+    def __init__(self, errno: int, sqlstate: str, message: bytes) -> None:
+        self.errno = errno
+        self.sqlstate = sqlstate
+        """Empty where the packet has none: that of a server which has not been greeted yet."""
+        self.message = message
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Err) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __repr__(self) -> str:
+        return f"Err{self._fields()}"
+
+    def _fields(self) -> tuple[int, str, bytes]:
+        return self.errno, self.sqlstate, self.message
+
+
+def read_ok(payload: bytes) -> Ok:
+    """Read an OK packet, or the one that ends a result set, of a connection with SESSION_TRACK."""
+    if not payload or payload[0] not in (OK, EOF):
+        raise ProtocolError("malformed OK packet")
+    affected_rows, position = read_lenenc_int(payload, 1)
+    last_insert_id, position = read_lenenc_int(payload, position)
+    status, position = read_int(payload, position, 2)
+    warnings, position = read_int(payload, position, 2)
+    info = track = b""
+    if position < len(payload):
+        info, position = read_lenenc(payload, position)
+        if status & SERVER_SESSION_STATE_CHANGED and position < len(payload):
+            track, position = read_lenenc(payload, position)
+    if position != len(payload):
+        raise ProtocolError("malformed OK packet")
+    return Ok(affected_rows, last_insert_id, status, warnings, info, track)
+
+
+def ok_payload(ok: Ok, *, session_track: bool, header: int = OK) -> bytes:
+    """Encode an OK packet, as servers do, for a client with or without SESSION_TRACK.
+
+    SERVER_SESSION_STATE_CHANGED is set where there is a session-state block, and nowhere else.
+    """
+    tracked = session_track and bool(ok.track)
+    status = ok.status & ~SERVER_SESSION_STATE_CHANGED
+    if tracked:
+        status |= SERVER_SESSION_STATE_CHANGED
+    payload = (
+        bytes((header,))
+        + lenenc_int(ok.affected_rows)
+        + lenenc_int(ok.last_insert_id)
+        + status.to_bytes(2, "little")
+        + ok.warnings.to_bytes(2, "little")
+    )
+    if tracked:
+        return payload + lenenc(ok.info) + lenenc(ok.track)
+    # Without SESSION_TRACK, too, servers give the length of what documentation calls the rest.
+    return payload + lenenc(ok.info) if ok.info else payload
+
+
+def eof_payload(status: int, warnings: int) -> bytes:
+    """Encode an EOF packet."""
+    return bytes((EOF,)) + warnings.to_bytes(2, "little") + status.to_bytes(2, "little")
+
+
+def read_err(payload: bytes) -> Err:
+    """Read an ERR packet."""
+    if not payload or payload[0] != ERR:
+        raise ProtocolError("malformed ERR packet")
+    errno, position = read_int(payload, 1, 2)
+    if payload[_ERR_BEFORE_STATE : _ERR_BEFORE_STATE + 1] != b"#":
+        return Err(errno, "", payload[position:])
+    sqlstate = payload[position + 1 : position + 6]
+    if len(sqlstate) != 5:
+        raise ProtocolError("malformed ERR packet")
+    return Err(errno, sqlstate.decode("ascii", "replace"), payload[position + 6 :])
+
+
+def err_payload(errno: int, sqlstate: str, message: str | bytes) -> bytes:
+    """Encode an ERR packet; an empty ``sqlstate`` is left out, as ahead of a greeting."""
+    text = message.encode("utf-8", "surrogateescape") if isinstance(message, str) else message
+    state = b"#" + sqlstate.encode() if sqlstate else b""
+    return bytes((ERR,)) + errno.to_bytes(2, "little") + state + text
