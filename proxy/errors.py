@@ -186,21 +186,30 @@ class ServerRefused(TargetError):
     """The target answered the login with an error; ``response`` is that error as it was sent.
 
     ``response`` is one whole protocol message (PostgreSQL ErrorResponse, MySQL ERR payload).
-    ``code`` is its SQLSTATE.
+    ``code`` is its SQLSTATE, ``errno`` MySQL's number (0 from PostgreSQL).
     """
 
-    def __init__(self, message: str, *, response: bytes, code: str, detail: str = "") -> None:
+    def __init__(
+        self, message: str, *, response: bytes, code: str, errno: int = 0, detail: str = ""
+    ) -> None:
         super().__init__(message, detail=detail)
         self.response = response
         self.code = code
+        self.errno = errno
+
+    @property
+    def secret_rejected(self) -> bool:
+        """Whether the password was wrong."""
+        return self.code == "28P01" or self.errno == 1045
 
     @property
     def definitive(self) -> bool:
         """Whether trying again cannot help until someone changes something.
 
-        SQLSTATE class 28 (invalid authorization) and 3D (invalid catalog name).
+        SQLSTATE class 28 (invalid authorization) and 3D (invalid catalog name); MySQL's 1044 and
+        1049 say the latter.
         """
-        return self.code[:2] in ("28", "3D")
+        return self.code[:2] in ("28", "3D") or self.errno in (1044, 1049)
 
 
 class CredentialError(ProxyError):

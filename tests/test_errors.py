@@ -55,3 +55,12 @@ def test_detail_is_not_part_of_the_message() -> None:
 def test_definitive_refusals(code: str, definitive: bool) -> None:
     refusal = errors.ServerRefused("refused", response=b"E\0\0\0\x05\0", code=code)
     assert refusal.definitive == definitive
+    assert refusal.secret_rejected == (code == "28P01")
+
+
+@pytest.mark.parametrize(("errno", "definitive"), [(1045, True), (1049, True), (1040, False)])
+def test_definitive_refusals_of_mysql(errno: int, definitive: bool) -> None:
+    code = "28000" if errno == 1045 else "42000"
+    refusal = errors.ServerRefused("refused", response=b"\xff", code=code, errno=errno)
+    assert refusal.definitive == definitive
+    assert refusal.secret_rejected == (errno == 1045)

@@ -25,6 +25,7 @@ from proxy.mysql.constants import (
     CLIENT_SSL_VERIFY_SERVER_CERT,
     CLIENT_TRANSACTIONS,
     CLIENT_ZSTD_COMPRESSION_ALGORITHM,
+    MARIADB_CLIENT_CACHE_METADATA,
     MARIADB_CLIENT_COM_MULTI,
     MARIADB_CLIENT_PROGRESS,
     MULTI_FACTOR_AUTHENTICATION,
@@ -42,6 +43,7 @@ NOT_RELAYED: Final = (
     | CLIENT_REMEMBER_OPTIONS
     | MARIADB_CLIENT_PROGRESS
     | MARIADB_CLIENT_COM_MULTI
+    | MARIADB_CLIENT_CACHE_METADATA
 )
 """Offered to no client, whatever the target offers; CLIENT_SSL hangs on our certificate."""
 
@@ -99,9 +101,9 @@ def offered(profile: TargetProfile, *, tls: bool) -> int:
     return profile.capabilities & ~NOT_RELAYED | (CLIENT_SSL if tls else 0)
 
 
-def pool_capabilities(client: int, profile: TargetProfile) -> int:
+def pool_capabilities(client: int) -> int:
     """Those of a client's capabilities in force that its server connections have as well."""
-    return client & profile.capabilities & POOL_CAPABILITIES
+    return client & POOL_CAPABILITIES & ~NOT_RELAYED
 
 
 def asked(server: int, pool: int, *, database: bool) -> int:

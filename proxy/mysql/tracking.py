@@ -44,6 +44,12 @@ from proxy.mysql.lenenc import lenenc, read_lenenc
 REPORT_ALL: Final = b"SET SESSION session_track_schema=ON"
 """Makes either server report what it has not reported yet, after an ERR or SET STATEMENT."""
 
+TRACKING_SQL: Final = (
+    b"SET SESSION session_track_system_variables='*',session_track_schema=ON,"
+    b"session_track_state_change=ON,session_track_transaction_info='CHARACTERISTICS'"
+)
+"""Makes either server report all that can be reported."""
+
 
 class Track:
     """What one OK packet reports of the session; ``None`` where it says nothing."""

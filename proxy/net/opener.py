@@ -100,7 +100,7 @@ class Opener:
     def _reject_secret(self, pool: Pool, error: ProxyError) -> None:
         """Fetch the secret again for the next attempt if the server did not take this one."""
         entry = self._gateway.auth_entry(pool.key[1])
-        if isinstance(error, ServerRefused) and error.code == "28P01" and entry is not None:
+        if isinstance(error, ServerRefused) and error.secret_rejected and entry is not None:
             self._gateway.credentials.invalidate(entry.credential, pool.key[1])
 
     async def _secret(self, pool: Pool, user: str) -> Any:

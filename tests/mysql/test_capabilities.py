@@ -25,7 +25,7 @@ def test_clients_are_offered_what_the_target_offers_less_compression() -> None:
 
 def test_sessions_that_count_rows_differently_have_pools_of_their_own() -> None:
     client = CLIENT_FOUND_ROWS | CLIENT_PROTOCOL_41 | MARIADB_CLIENT_CACHE_METADATA
-    assert caps.pool_capabilities(client, PROFILE) == CLIENT_FOUND_ROWS
+    assert caps.pool_capabilities(client) == CLIENT_FOUND_ROWS
 
 
 def test_servers_are_asked_for_what_is_translated_and_for_nothing_they_lack() -> None:

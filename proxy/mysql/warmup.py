@@ -1,0 +1,149 @@
+"""What is asked of a new server connection before it serves: limits, ``init_query``, variables."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.errors import ProtocolError, ServerProtocolError
+from proxy.mysql.constants import (
+    CLIENT_MULTI_STATEMENTS,
+    COM_QUERY,
+    COM_SET_OPTION,
+    EOF,
+    ERR,
+    HEADER_BYTES,
+    HOLD_LIMIT_BYTES,
+    OK,
+    SERVER_MORE_RESULTS_EXISTS,
+)
+from proxy.mysql.lenenc import packet, read_lenenc, read_lenenc_int
+from proxy.mysql.login import refusal
+from proxy.mysql.messages import read_ok
+from proxy.mysql.settings import BASELINE_QUERY
+from proxy.wire.steps import Conversation, Read, Send
+
+RESERVED_MOST: Final = 5
+"""Connections left free for whoever cancels a query, looks after the server or comes without the
+proxy; fewer on a server that allows fewer than 100."""
+_NULL: Final = 0xFB
+_LIMITS: Final = b"SELECT @@GLOBAL.max_connections"
+_WARNINGS: Final = b"SHOW WARNINGS"
+
+Row = list[bytes | None]
+
+
+def ask(sql: bytes) -> Conversation[list[Row]]:
+    """Run statements and return the rows of the last one.
+
+    Raises ``ServerRefused`` with the server's error.
+    """
+    yield Send(packet(bytes((COM_QUERY,)) + sql, 0))
+    rows: list[Row] = []
+    more = True
+    while more:
+        payloads = yield from _result()
+        more = bool(_status(payloads[-1]) & SERVER_MORE_RESULTS_EXISTS)
+        rows = _rows(payloads)
+    return rows
+
+
+def _result() -> Conversation[list[bytes]]:
+    """Read one result, on a connection with DEPRECATE_EOF: its payloads."""
+    payloads = [(yield from _read_payload())]
+    if payloads[0][0] in (OK, EOF):
+        return payloads
+    columns = _lenenc_int(payloads[0])
+    while len(payloads) <= columns or payloads[-1][0] != EOF:
+        payloads.append((yield from _read_payload()))
+    return payloads
+
+
+def _read_payload() -> Conversation[bytes]:
+    header = yield Read(HEADER_BYTES)
+    size = int.from_bytes(header[:3], "little")
+    if not 0 < size <= HOLD_LIMIT_BYTES:
+        raise ServerProtocolError("packet length out of range")
+    payload: bytes = yield Read(size)
+    if payload[0] == ERR:
+        raise refusal(payload)
+    return payload
+
+
+def _lenenc_int(payload: bytes) -> int:
+    try:
+        return read_lenenc_int(payload, 0)[0]
+    except ProtocolError as error:
+        raise ServerProtocolError(str(error)) from error
+
+
+def _status(payload: bytes) -> int:
+    try:
+        return read_ok(payload).status
+    except ProtocolError as error:
+        raise ServerProtocolError(str(error)) from error
+
+
+def _rows(payloads: list[bytes]) -> list[Row]:
+    """Decode the rows of a result of the text protocol."""
+    if len(payloads) == 1:
+        return []
+    columns = _lenenc_int(payloads[0])
+    try:
+        return [_row(payload, columns) for payload in payloads[columns + 1 : -1]]
+    except ProtocolError as error:
+        raise ServerProtocolError(str(error)) from error
+
+
+def _row(payload: bytes, columns: int) -> Row:
+    row: Row = []
+    position = 0
+    for _ in range(columns):
+        if payload[position : position + 1] == bytes((_NULL,)):
+            row.append(None)
+            position += 1
+        else:
+            value, position = read_lenenc(payload, position)
+            row.append(value)
+    return row
+
+
+def usable_connections() -> Conversation[int]:
+    """Connections the server allows: ``max_connections`` less a reserve."""
+    rows = yield from ask(_LIMITS)
+    try:
+        total = int(rows[0][0] or b"")
+    except (IndexError, ValueError) as error:
+        raise ServerProtocolError("the server does not tell its max_connections") from error
+    return max(1, total - min(RESERVED_MOST, max(1, total // 20)))
+
+
+def initialise(init_query: str, capabilities: int) -> Conversation[None]:
+    """Run ``init_query``, which may be several statements."""
+    if capabilities & CLIENT_MULTI_STATEMENTS:
+        yield from ask(init_query.encode())
+        return
+    yield from _set_multi_statements(on=True)
+    yield from ask(init_query.encode())
+    yield from _set_multi_statements(on=False)
+
+
+def _set_multi_statements(*, on: bool) -> Conversation[None]:
+    yield Send(packet(bytes((COM_SET_OPTION, 0 if on else 1, 0)), 0))
+    yield from _read_payload()
+
+
+def baseline() -> Conversation[dict[str, str]]:
+    """Read every session variable: names in lower case to values."""
+    rows = yield from ask(BASELINE_QUERY)
+    return {
+        (name or b"").decode("utf-8", "replace").lower(): (value or b"").decode(
+            "utf-8", "surrogateescape"
+        )
+        for name, value in rows
+    }
+
+
+def no_warnings() -> Conversation[list[bytes]]:
+    """Read the payloads of the reply to SHOW WARNINGS where there are none."""
+    yield Send(packet(bytes((COM_QUERY,)) + _WARNINGS, 0))
+    return (yield from _result())
