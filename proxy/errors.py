@@ -5,11 +5,14 @@
     ├── ListenFailed                    an endpoint's address cannot be listened on
     ├── ProtocolError
     │   ├── ClientProtocolError         a client broke the protocol
+    │   │   ├── BadHandshake            while it logged in, by MySQL's protocol
     │   │   ├── InvalidStartupOption    its "options" are not ones PostgreSQL takes
     │   │   └── InvalidParameterValue   a start-up parameter has no meaning
     │   └── ServerProtocolError         a server broke the protocol
     ├── ClientAuthError                 a client failed to log in
     │   └── ClientNotAdmitted           a client may not log in this way, whatever its password
+    │       ├── TlsRequired             without TLS
+    │       └── OldAuthentication       with no plugin but the one it knows
     ├── FeatureNotSupported             a client asked for what a pooler cannot give
     ├── LoginTimeout                    a client took too long to log in
     ├── IdleClient                      a client was silent for too long
@@ -69,6 +72,12 @@ class ClientProtocolError(ProtocolError):
     """A client sent bytes the protocol does not allow; never blames a server connection."""
 
 
+class BadHandshake(ClientProtocolError):
+    """A client's part of MySQL's handshake is malformed or out of order."""
+
+    mysql_errno = 1043
+
+
 class InvalidStartupOption(ClientProtocolError):
     """The start-up parameter ``options`` holds what is no setting."""
 
@@ -96,6 +105,18 @@ class ClientNotAdmitted(ClientAuthError):
     """A client may not log in this way (no TLS, no user name), whatever its password."""
 
     sqlstate = "28000"
+
+
+class TlsRequired(ClientNotAdmitted):
+    """A client must use TLS here."""
+
+    mysql_errno = 3159
+
+
+class OldAuthentication(ClientNotAdmitted):
+    """A MySQL client cannot be asked for the authentication plugin that its entry needs."""
+
+    mysql_errno = 1251
 
 
 class FeatureNotSupported(ProxyError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.config.model import METHODS
 from proxy.config.problems import Problems, show
 from proxy.credentials.registry import check_reference
 from proxy.errors import ConfigError, CredentialError
@@ -41,7 +42,7 @@ def _check_proxy(proxy: ProxyConfig, path: str, problems: Problems) -> None:
     _check_tls(proxy, path, problems)
     _check_target_group(proxy, f"{path}.target_group", problems)
     for index, entry in enumerate(proxy.auth):
-        _check_auth(entry, f"{path}.auth[{index}]", problems)
+        _check_auth(entry, f"{path}.auth[{index}]", proxy.engine, problems)
     for index, target in enumerate(proxy.target):
         _check_target(target, f"{path}.target[{index}]", problems)
 
@@ -82,7 +83,11 @@ def _check_target_group(proxy: ProxyConfig, path: str, problems: Problems) -> No
         )
 
 
-def _check_auth(entry: AuthConfig, path: str, problems: Problems) -> None:
+def _check_auth(entry: AuthConfig, path: str, engine: str, problems: Problems) -> None:
+    method = entry.client_auth
+    if method and method not in METHODS[engine]:
+        known = ", ".join(METHODS[engine])
+        problems.add(f"{path}.client_auth", f"{show(method)} is not {engine}'s; use {known}")
     key = f"{path}.credential"
     if problems.touch(key):
         return

@@ -20,6 +20,9 @@ from proxy.net.tls import ServerTls, client_context
 if TYPE_CHECKING:
     from proxy.config.model import AuthConfig, Config, ProxyConfig, TargetConfig
 
+_DEFAULT_METHODS: Final = {"postgresql": "scram-sha-256", "mysql": "the server's method"}
+_DEFAULT_PORTS: Final = {"postgresql": 5432, "mysql": 3306}
+
 FETCH_TIMEOUT_S: Final = 10.0
 """Seconds that a source of secrets gets to answer."""
 
@@ -73,7 +76,7 @@ async def _examine_proxy(proxy: ProxyConfig, config: Config, findings: Findings)
         await _examine_auth(entry, f"{path}.auth[{index}]", proxy, earlier, findings)
         earlier.add(entry.user)
     for index, target in enumerate(proxy.target):
-        _examine_target(target, f"{path}.target[{index}]", findings)
+        _examine_target(target, f"{path}.target[{index}]", proxy.engine, findings)
 
 
 def _offer(proxy: ProxyConfig) -> str:
@@ -136,7 +139,8 @@ async def _examine_auth(
     reachable = "no credential"
     if entry.credential:
         reachable = await _examine_credential(entry, f"{path}.credential", findings)
-    findings.summary.append(f"  user {entry.user}: {entry.client_auth}, {reachable}")
+    method = entry.client_auth or _DEFAULT_METHODS[proxy.engine]
+    findings.summary.append(f"  user {entry.user}: {method}, {reachable}")
 
 
 async def _examine_credential(entry: AuthConfig, path: str, findings: Findings) -> str:
@@ -168,10 +172,13 @@ async def _examine_credential(entry: AuthConfig, path: str, findings: Findings) 
     return f"{shown} reachable"
 
 
-def _examine_target(target: TargetConfig, path: str, findings: Findings) -> None:
-    address = f"{target.host}:{target.port}"
+def _examine_target(target: TargetConfig, path: str, engine: str, findings: Findings) -> None:
+    port = target.port or _DEFAULT_PORTS[engine]
+    address = f"{target.host}:{port}"
     if target.host.startswith("/"):
-        address = f"unix:{target.host}/.s.PGSQL.{target.port}"
+        address = f"unix:{target.host}"
+        if engine == "postgresql":
+            address += f"/.s.PGSQL.{port}"
     findings.summary.append(f"  target {address}: TLS {target.tls}")
     try:
         client_context(target.tls, target.tls_ca)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _POSTGRESQL_ONLY: Final = "this version speaks postgresql only"
-_MYSQL_LOGIN: Final = "that is a login of MySQL, and this version speaks postgresql only"
+METHODS: Final = {
+    "postgresql": ("scram-sha-256", "md5", "password", "trust"),
+    "mysql": ("caching_sha2_password", "mysql_native_password", "password", "trust"),
+}
+"""What ``client_auth`` can be, by engine."""
 
 
 def setting(
@@ -96,16 +100,14 @@ class AuthConfig:
     """Database user name, or ``*`` for any."""
 
     client_auth: str = setting(
-        "scram-sha-256",
-        choices=("scram-sha-256", "md5", "password", "trust"),
-        planned={
-            "iam": "logins with IAM tokens are not in this version",
-            "caching_sha2_password": _MYSQL_LOGIN,
-            "mysql_native_password": _MYSQL_LOGIN,
-        },
+        "",
+        choices=("", *dict.fromkeys(method for methods in METHODS.values() for method in methods)),
+        planned={"iam": "logins with IAM tokens are not in this version"},
     )
-    """How clients prove who they are. ``password`` needs TLS; ``trust`` needs a loopback or Unix
-    socket client unless ``allow_trust_from_network`` is set."""
+    """How clients prove who they are: ``scram-sha-256`` and ``md5`` are PostgreSQL's,
+    ``caching_sha2_password`` and ``mysql_native_password`` MySQL's. ``password`` needs TLS;
+    ``trust`` needs a loopback or Unix socket client unless ``allow_trust_from_network`` is set.
+    When empty, it is ``scram-sha-256`` or what the MySQL server itself begins with."""
 
     credential: str = setting("", secret=True)
     """Where the user's password is, as ``scheme:rest``: ``static:secret``, ``env:NAME``,
@@ -121,10 +123,12 @@ class TargetConfig:
     """``[[proxy.NAME.target]]``: one database server."""
 
     host: str = setting(filled=True, reload=False)
-    """Host name, address, or the directory of a Unix socket (starting with ``/``)."""
+    """Host name, address, or a Unix socket (starting with ``/``): its directory for PostgreSQL,
+    its own path for MySQL."""
 
-    port: int = setting(5432, minimum=1, maximum=65535, reload=False)
-    """TCP port (also names the Unix socket, as in libpq)."""
+    port: int = setting(0, minimum=0, maximum=65535, reload=False)
+    """TCP port (also names PostgreSQL's Unix socket, as in libpq); 0 is the engine's own, 5432 or
+    3306."""
 
     tls: str = setting(
         "prefer", choices=("disable", "prefer", "require", "verify-ca", "verify-full"), reload=False

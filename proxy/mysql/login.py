@@ -94,6 +94,34 @@ def login(
     TLS, a plugin that is not supported).
     """
     greeting = yield from read_greeting()
+    return (
+        yield from answer_greeting(
+            greeting,
+            user=user,
+            database=database,
+            pool_capabilities=pool_capabilities,
+            collation=collation,
+            tls_mode=tls_mode,
+            unix_socket=unix_socket,
+            secret=secret,
+            nonce=nonce,
+        )
+    )
+
+
+def answer_greeting(
+    greeting: wire.HandshakeV10,
+    *,
+    user: str,
+    database: str,
+    pool_capabilities: int,
+    collation: int,
+    tls_mode: str,
+    unix_socket: bool,
+    secret: ServerSecret,
+    nonce: Callable[[int], bytes],
+) -> Conversation[ServerLogin]:
+    """Log in, as ``login`` does, behind a server's greeting."""
     capabilities = asked(greeting.capabilities, pool_capabilities, database=bool(database))
     session = _Session(user, secret, nonce, unix_socket=unix_socket)
     session.sequence = 1

@@ -10,6 +10,7 @@ from proxy.mysql.messages import err_payload
 
 _SQLSTATES: Final = {
     1040: "08004",
+    1043: "08S01",
     1045: "28000",
     1053: "08S01",
     1158: "08S01",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from proxy.errors import ClientProtocolError, ProtocolError, ProxyError, ServerProtocolError
 from proxy.net.runtime import spawn
-from proxy.wire.steps import Command, Conversation, Fetch, Read, Send, StartTls, TlsFacts
+from proxy.wire.steps import Command, Conversation, Read, Send, StartTls, TlsFacts
 
 if TYPE_CHECKING:
     import ssl
@@ -171,13 +171,14 @@ class ConversationProtocol(asyncio.Protocol):
         server_side: bool = False,
         server_hostname: str | None = None,
         own_certificate: bytes = b"",
-        fetch: Callable[[Fetch], Awaitable[Any]] | None = None,
+        fetch: Callable[[Any], Awaitable[Any]] | None = None,
     ) -> T:
         """Run a conversation to its end and give what it returns.
 
         ``context``, ``server_side``, ``server_hostname`` and ``own_certificate`` (DER) serve
-        ``StartTls``; ``fetch`` answers ``Fetch``. Errors of a step are raised into the conversation
-        first. Raises what it lets through: ``ProxyError``, ``EOFError``, ``OSError``.
+        ``StartTls``; ``fetch`` answers ``Fetch`` and ``FetchTarget``. Errors of a step are raised
+        into the conversation first. Raises what it lets through: ``ProxyError``, ``EOFError``,
+        ``OSError``.
         """
         tls = partial(self._start_tls, context, server_side, server_hostname, own_certificate)
         step: Callable[[], Command] = partial(conversation.send, None)
@@ -203,7 +204,7 @@ class ConversationProtocol(asyncio.Protocol):
         self,
         command: Command,
         tls: Callable[[StartTls], Awaitable[TlsFacts]],
-        fetch: Callable[[Fetch], Awaitable[Any]] | None,
+        fetch: Callable[[Any], Awaitable[Any]] | None,
         *,
         server_side: bool,
     ) -> object:

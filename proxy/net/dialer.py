@@ -16,6 +16,7 @@ from proxy.net.conversation import ConversationProtocol
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from proxy.config.model import TargetConfig
     from proxy.wire.dialect import Dialect, ServerFacts, ServerPlan, ServerSession
@@ -41,9 +42,14 @@ class Dialer:
         self, target: TargetConfig, dialect: Dialect, context: ssl.SSLContext | None
     ) -> None:
         self.target = target
-        self.name = f"{target.host}:{target.port}"
         self._dialect = dialect
+        self.name = f"{target.host}:{self.port}"
         self._context = context
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return self.target.port or self._dialect.default_port
 
     async def connect(self) -> ConversationProtocol:
         """Open a socket to the target. Raises ``ConnectFailed``."""
@@ -51,11 +57,11 @@ class Dialer:
         target = self.target
         try:
             if target.host.startswith("/"):
-                path = f"{target.host}/.s.PGSQL.{target.port}"
+                path = self._dialect.socket_path(target.host, self.port)
                 _, protocol = await loop.create_unix_connection(ConversationProtocol, path)
             else:
                 _, protocol = await loop.create_connection(
-                    ConversationProtocol, target.host, target.port
+                    ConversationProtocol, target.host, self.port
                 )
         except (OSError, UnicodeError) as error:
             # A host name that IDNA cannot encode is a UnicodeError.
@@ -66,11 +72,11 @@ class Dialer:
         return protocol
 
     async def open(
-        self, plan: ServerPlan, warm_up: Conversation[ServerFacts]
+        self, plan: ServerPlan, warm_up: Callable[[ServerSession], Conversation[ServerFacts]]
     ) -> tuple[ConversationProtocol, ServerSession, ServerFacts]:
         """Open, log in and warm up a connection within ``connect_timeout_s``.
 
-        ``warm_up`` is run once the connection has logged in (``Dialect.warm_up``).
+        ``warm_up`` makes what is run once the connection has logged in (``Dialect.warm_up``).
         Raises ``ConnectFailed``, ``ServerRefused``, ``ServerProtocolError``.
         """
         connection: ConversationProtocol | None = None
@@ -78,35 +84,48 @@ class Dialer:
             async with asyncio.timeout(self.target.connect_timeout_s):
                 connection = await self.connect()
                 session = await self._run(connection, self._dialect.log_in(plan))
-                facts = await self._run(connection, warm_up)
+                facts = await self._run(connection, warm_up(session))
         except TimeoutError as error:
             if connection is not None:
                 connection.abort()
-            raise ConnectFailed(
-                f"database server {self.name} did not answer within "
-                f"{self.target.connect_timeout_s:g} seconds"
-            ) from error
+            raise self._silent() from error
         except BaseException:
             if connection is not None:
                 connection.abort()
             raise
         return connection, session, facts
 
-    async def cancel(self, request: bytes, *, tls: bool) -> None:
-        """Deliver a cancel request and wait until the server has taken it (it closes then)."""
+    async def learn_target(self, plan: ServerPlan | None) -> Any:
+        """Ask a server what it says of itself. Raises ``ConnectFailed``, ``ServerRefused``."""
+        try:
+            async with asyncio.timeout(self.target.connect_timeout_s):
+                connection = await self.connect()
+                try:
+                    return await self._run(connection, self._dialect.learn_target(plan))
+                finally:
+                    connection.close()
+        except TimeoutError as error:
+            raise self._silent() from error
+
+    async def cancel(self, request: bytes, *, tls: bool, plan: ServerPlan | None = None) -> None:
+        """Deliver a cancel request and wait until the server has taken it."""
         try:
             async with asyncio.timeout(CANCEL_S):
                 connection = await self.connect()
                 try:
-                    if tls:
-                        await self._run(connection, self._dialect.request_tls())
-                    connection.send(request)
-                    await connection.closed()
+                    conversation = self._dialect.cancel(request, plan, tls=tls)
+                    await self._run(connection, conversation)
                 finally:
                     connection.abort()
         except (TimeoutError, ProxyError, OSError):
             # Nobody waits for an answer to a cancel request, and the protocol has none.
             return
+
+    def _silent(self) -> ConnectFailed:
+        return ConnectFailed(
+            f"database server {self.name} did not answer within "
+            f"{self.target.connect_timeout_s:g} seconds"
+        )
 
     async def _run(self, connection: ConversationProtocol, conversation: Any) -> Any:
         try:

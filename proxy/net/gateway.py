@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from functools import partial
 from hmac import compare_digest
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.errors import (
     ClientAuthError,
@@ -23,11 +24,13 @@ from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
 from proxy.net.opener import Opener
 from proxy.net.oversight import Oversight
+from proxy.net.profile import Profile
 from proxy.net.runtime import spawn
 from proxy.pool.limits import Target
 from proxy.pool.pool import Pool, PoolKey
 from proxy.session.client_link import ClientLink
 from proxy.wire.dialect import Arrival, Cancel, Dialect, Login
+from proxy.wire.steps import Fetch, FetchTarget
 
 if TYPE_CHECKING:
     from proxy.config.model import AuthConfig, ProxyConfig
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     from proxy.net.dialer import Dialer
     from proxy.net.tls import ServerTls
     from proxy.session.server_link import ServerLink
-    from proxy.wire.steps import Fetch
+
+TLS_HANDSHAKE: Final = 0x16
+"""First byte of a TLS handshake."""
 
 
 class Gateway:
@@ -59,7 +64,9 @@ class Gateway:
         self.credentials = credentials
         self.tls = tls
         self.allow_public = allow_public
-        self.target = Target(Opener(self).open)
+        self.opener = Opener(self)
+        self.profile = Profile(self)
+        self.target = Target(self.opener.open)
         self.oversight = oversight or Oversight()
         self.pools: dict[PoolKey, Pool] = {}
         self.clients: dict[int, ClientLink] = {}
@@ -87,42 +94,49 @@ class Gateway:
         counters.clients += 1
         counters.clients_received += 1
         self.logins.add(connection)
+        arrival = self._arrival(connection)
+        refuse = partial(self._turn_away, connection, counters, arrival)
         try:
             async with asyncio.timeout(self.config.login_timeout_s):
-                result = await self._accept(connection)
+                result = await self._accept(connection, arrival)
         except TimeoutError:
-            self._turn_away(connection, counters, LoginTimeout("canceling login due to timeout"))
+            refuse(LoginTimeout("canceling login due to timeout"))
         except (EOFError, OSError):
-            self._turn_away(connection, counters, None)
+            refuse(None)
         except ProxyError as error:
-            self._turn_away(connection, counters, error)
+            refuse(error)
         except Exception:
-            self._turn_away(connection, counters, ProxyError("internal error"))
+            refuse(ProxyError("internal error"))
             raise
         else:
             if isinstance(result, Cancel):
-                self._turn_away(connection, counters, None)
+                refuse(None)
                 self.cancel(result)
             else:
-                self._welcome(connection, counters, result)
+                self._welcome(connection, counters, result, arrival.number)
         finally:
             self.logins.discard(connection)
 
-    async def _accept(self, connection: ConversationProtocol) -> Login | Cancel:
+    def _arrival(self, connection: ConversationProtocol) -> Arrival:
         local = is_local(connection.peername)
+        return Arrival(
+            tls_available=self.tls is not None and not connection.is_unix,
+            tls_required=self.config.require_tls and not connection.is_unix,
+            direct_tls=False,
+            local=local,
+            host="localhost" if local else str(cast("Any", connection.peername or "?")[0]),
+            number=self._new_number(),
+        )
+
+    async def _accept(self, connection: ConversationProtocol, arrival: Arrival) -> Login | Cancel:
         if not self.allow_public and not is_private(connection.peername):
             raise ClientAuthError("connections from public addresses are not accepted")
         if len(self.clients) + len(self.logins) > self.oversight.share(
             self.config.max_client_connections
         ):
             raise TooManyClients("sorry, too many clients already")
-        first = await connection.first_byte()
-        arrival = Arrival(
-            tls_available=self.tls is not None and not connection.is_unix,
-            tls_required=self.config.require_tls and not connection.is_unix,
-            direct_tls=first == 0x16,
-            local=local,
-        )
+        if not self.dialect.speaks_first:
+            arrival.direct_tls = await connection.first_byte() == TLS_HANDSHAKE
         context = self.tls.context if self.tls is not None else None
         conversation = self.dialect.accept(arrival)
         result: Login | Cancel = await connection.run(
@@ -130,14 +144,16 @@ class Gateway:
             context=context,
             server_side=True,
             own_certificate=self.tls.certificate_der if self.tls is not None else b"",
-            fetch=self._client_secret,
+            fetch=self._fetch,
         )
         return result
 
-    async def _client_secret(self, fetch: Fetch) -> Any:
+    async def _fetch(self, fetch: Fetch | FetchTarget) -> Any:
+        if isinstance(fetch, FetchTarget):
+            return await self.profile.get()
         entry = self.auth_entry(fetch.user)
         if entry is None:
-            return self.dialect.client_secret("scram-sha-256", None, {})
+            return self.dialect.client_secret("", None, {})
         method = entry.client_auth
         if method == "trust":
             return self.dialect.client_secret(
@@ -161,6 +177,7 @@ class Gateway:
         self,
         connection: ConversationProtocol,
         counters: EndpointCounters,
+        arrival: Arrival,
         error: ProxyError | None,
     ) -> None:
         counters.clients -= 1
@@ -171,15 +188,18 @@ class Gateway:
             counters.setup_failed_other += 1
         if error is not None:
             self.journal.login_failed(connection, error)
-            connection.send(self.dialect.reply(error))
+            connection.send(self.dialect.reply(error, arrival))
         connection.close()
 
     def _welcome(
-        self, connection: ConversationProtocol, counters: EndpointCounters, login: Login
+        self,
+        connection: ConversationProtocol,
+        counters: EndpointCounters,
+        login: Login,
+        number: int,
     ) -> None:
         """Make the session of a client that has authenticated."""
         pool = self.pool(login)
-        number = self._new_number()
         secret = secrets.token_bytes(login.secret_bytes)
         stream = self.dialect.client_stream(
             pool.shared,
@@ -273,7 +293,10 @@ class Gateway:
 
     async def _deliver_cancel(self, server: ServerLink) -> None:
         try:
-            await self.dialer.cancel(server.cancel_request, tls=server.tls)
+            plan = await self.opener.plan(server.pool) if self.dialect.cancels_by_login else None
+            await self.dialer.cancel(server.cancel_request, tls=server.tls, plan=plan)
+        except CredentialError as error:
+            self.journal.cancel_failed(server, error)
         finally:
             server.cancel_done()
 

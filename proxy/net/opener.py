@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from proxy.net.gateway import Gateway
     from proxy.pool.pool import Pool
+    from proxy.wire.dialect import ServerFacts, ServerSession
+    from proxy.wire.steps import Conversation
 
 LIFETIME_JITTER: Final = 0.1
 """Share of the maximum lifetime by which it varies, so that connections do not all go at once."""
@@ -51,26 +53,49 @@ class Opener:
             pool.counters.setup_succeeded += 1
             pool.opened(link, monotonic())
 
+    async def plan(self, pool: Pool) -> ServerPlan:
+        """How to log in as a pool's user. Raises ``CredentialError``."""
+        database, user, parameters = pool.key
+        return self._plan(user, database, dict(parameters), await self._secret(pool, user))
+
+    async def any_plan(self) -> ServerPlan | None:
+        """How to log in as some user, to no database; ``None`` if no user is known by name."""
+        gateway = self._gateway
+        for entry in gateway.config.auth:
+            if entry.user != "*" and entry.credential:
+                held = await gateway.credentials.get(entry.credential, entry.user)
+                secret = gateway.dialect.server_secret(held.secret, held.derived, None)
+                return self._plan(entry.user, "", {}, secret)
+        return None
+
+    def _plan(
+        self, user: str, database: str, parameters: dict[str, str], secret: Any
+    ) -> ServerPlan:
+        target = self._gateway.dialer.target
+        return ServerPlan(
+            user=user,
+            database=database,
+            parameters=parameters,
+            tls_mode=target.tls,
+            unix_socket=target.host.startswith("/"),
+            secret=secret,
+        )
+
     async def _dial(self, pool: Pool) -> ServerLink:
         gateway = self._gateway
-        database, user, parameters = pool.key
-        secret = await self._secret(pool, user)
+        plan = await self.plan(pool)
         # A new secret has begun a generation, to which this connection belongs. One that begins
         # from here on makes the connection out of date before it is open.
         generation = pool.generation
-        plan = ServerPlan(
-            user=user,
-            database=database,
-            parameters=dict(parameters),
-            tls_mode=gateway.dialer.target.tls,
-            unix_socket=gateway.dialer.target.host.startswith("/"),
-            secret=secret,
-        )
         group = gateway.config.target_group
-        warm_up = gateway.dialect.warm_up(
-            pool.shared, group.init_query, monotonic(), limits=not group.max_connections
-        )
+
+        def warm_up(session: ServerSession) -> Conversation[ServerFacts]:
+            limits = not group.max_connections
+            shared, query = pool.shared, group.init_query
+            return gateway.dialect.warm_up(shared, session, query, monotonic(), limits=limits)
+
         connection, session, facts = await gateway.dialer.open(plan, warm_up)
+        gateway.profile.learn(session.profile)
         now = monotonic()
         if not group.max_connections:
             allowed = facts.usable_connections * group.max_connections_percent // 100

@@ -34,9 +34,16 @@ if TYPE_CHECKING:
 class PostgresDialect:
     """Satisfies ``proxy.wire.dialect.Dialect``."""
 
+    default_port = 5432
+    speaks_first = False
+    cancels_by_login = False
+
     def __init__(self, nonce: Callable[[int], bytes]) -> None:
         self._nonce = nonce
         """Makes random bytes: ``secrets.token_bytes``."""
+
+    def socket_path(self, host: str, port: int) -> str:
+        return f"{host}/.s.PGSQL.{port}"
 
     def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
         result = yield from accepting.accept(
@@ -63,7 +70,7 @@ class PostgresDialect:
         )
 
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
-        return accepting.client_secret(method, secret, derived)
+        return accepting.client_secret(method or "scram-sha-256", secret, derived)
 
     def server_secret(self, secret: str, derived: dict[str, Any], recovered: Any) -> Any:
         return logging_in.server_secret(secret, derived, recovered)
@@ -86,7 +93,13 @@ class PostgresDialect:
         )
 
     def warm_up(
-        self, shared: PoolState, init_query: str, now: float, *, limits: bool
+        self,
+        shared: PoolState,
+        session: ServerSession,
+        init_query: str,
+        now: float,
+        *,
+        limits: bool,
     ) -> Conversation[ServerFacts]:
         usable_connections = (yield from warmup.usable_connections()) if limits else 0
         if shared.catalogue_is_due(now):
@@ -94,8 +107,11 @@ class PostgresDialect:
         baseline = (yield from warmup.initialise(init_query)) if init_query else {}
         return ServerFacts(usable_connections=usable_connections, baseline=baseline)
 
-    def request_tls(self) -> Conversation[bool]:
-        return logging_in.request_tls()
+    def cancel(self, request: bytes, plan: ServerPlan | None, *, tls: bool) -> Conversation[None]:
+        return logging_in.cancel(request, tls=tls)
+
+    def learn_target(self, plan: ServerPlan | None) -> Conversation[Any]:
+        raise NotImplementedError("clients of PostgreSQL speak first")
 
     def shared_state(self, *, max_prepared_statements: int) -> PoolState:
         return PoolState(max_prepared_statements=max_prepared_statements)
@@ -140,5 +156,5 @@ class PostgresDialect:
         stream.dirty = True
         return stream
 
-    def reply(self, error: ProxyError) -> bytes:
+    def reply(self, error: ProxyError, arrival: Arrival) -> bytes:
         return error_reply(error)

@@ -94,9 +94,16 @@ def login(
     return (yield from session.wait_until_ready())
 
 
-def request_tls() -> Conversation[bool]:
-    """Ask a server for TLS, ahead of a cancel request; says whether it agreed."""
-    return (yield from start_tls("prefer")) is not None
+def cancel(request: bytes, *, tls: bool) -> Conversation[None]:
+    """Deliver a cancel request; ends when the server closes, which says that it has taken it."""
+    if tls:
+        yield from start_tls("prefer")
+    yield Send(request)
+    try:
+        while True:
+            yield Read(1)
+    except EOFError:
+        return
 
 
 def start_tls(tls_mode: str) -> Conversation[TlsFacts | None]:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from proxy.wire.stream import ClientStream, ServerStream
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
-    """How a client reached us."""
+    """How a client reached us, and how far it has come."""
 
     tls_available: bool
     tls_required: bool
@@ -21,6 +21,12 @@ class Arrival:
     """Its first byte begins a TLS handshake."""
     local: bool
     """It is on this machine: loopback or a Unix socket."""
+    host: str = "localhost"
+    """Its address."""
+    number: int = 0
+    """Number of the session to be."""
+    sequence: int = 0
+    """Number of the next packet, where an engine counts them; ``accept`` keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +76,12 @@ class ServerSession:
     reported: dict[str, str]
     process_id: int
     cancel_request: bytes
-    """What to send on another connection to cancel what this one runs."""
+    """What asks for a cancel of what this connection runs, see ``Dialect.cancel``."""
     tls: TlsFacts | None
     capabilities: int = 0
     """Options in force, for an engine that agrees on them at login."""
+    profile: Any = None
+    """What clients must be told of the target before anything is known of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,16 @@ class ServerFacts:
 class Dialect(Protocol):
     """One engine. All conversations are sans-I/O."""
 
+    default_port: int
+    speaks_first: bool
+    """Whether the server says something before its client does."""
+    cancels_by_login: bool
+    """Whether ``cancel`` has to log in."""
+
+    def socket_path(self, host: str, port: int) -> str:
+        """Give the path of a server's Unix socket; ``host`` begins with a slash."""
+        ...
+
     def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
         """Be the server of a client that logs in; ``Fetch`` asks for its ``client_secret``."""
         ...
@@ -96,7 +114,8 @@ class Dialect(Protocol):
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
         """Turn a credential into what ``accept`` checks a client against.
 
-        ``None`` stands for an unknown user. What is costly to derive is kept in ``derived``.
+        ``None`` stands for an unknown user, an empty ``method`` for the engine's own default. What
+        is costly to derive is kept in ``derived``.
         """
         ...
 
@@ -109,7 +128,7 @@ class Dialect(Protocol):
         ...
 
     def warm_up(
-        self, shared: Any, init_query: str, now: float, *, limits: bool
+        self, shared: Any, session: ServerSession, init_query: str, now: float, *, limits: bool
     ) -> Conversation[ServerFacts]:
         """Ask a new server connection for its ``limits``, if wanted, and run ``init_query``.
 
@@ -117,8 +136,16 @@ class Dialect(Protocol):
         """
         ...
 
-    def request_tls(self) -> Conversation[bool]:
-        """Ask a server for TLS ahead of a cancel request; says whether it agreed."""
+    def cancel(self, request: bytes, plan: ServerPlan | None, *, tls: bool) -> Conversation[None]:
+        """Cancel what another connection runs; ends once the server has taken note.
+
+        ``request`` is a session's ``cancel_request``, ``tls`` whether it used TLS. ``plan`` is how
+        to log in, where that must be (``cancels_by_login``) and the secret can be had.
+        """
+        ...
+
+    def learn_target(self, plan: ServerPlan | None) -> Conversation[Any]:
+        """Ask a server for its ``profile``, logging in if there is a plan how."""
         ...
 
     def shared_state(self, *, max_prepared_statements: int) -> Any:
@@ -144,7 +171,7 @@ class Dialect(Protocol):
         """Make the stream of a server connection that has logged in."""
         ...
 
-    def reply(self, error: ProxyError) -> bytes:
+    def reply(self, error: ProxyError, arrival: Arrival) -> bytes:
         """Encode an error for a client that has not logged in."""
         ...
 

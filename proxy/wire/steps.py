@@ -67,6 +67,11 @@ class Fetch:
     database: str
 
 
-Command = Send | Read | StartTls | Fetch
+@dataclass(frozen=True, slots=True)
+class FetchTarget:
+    """Ask what a server of the target says of itself. Answer: ``ServerSession.profile`` of one."""
+
+
+Command = Send | Read | StartTls | Fetch | FetchTarget
 Conversation = Generator[Command, Any, T]
 """A generator of commands that returns ``T``."""

@@ -63,7 +63,7 @@ def test_nothing_changed() -> None:
         (
             SMALL,
             SMALL + "port = 5433\n",
-            Change("proxy.orders.target[0].port", "5432", "5433", live=False),
+            Change("proxy.orders.target[0].port", "0", "5433", live=False),
         ),
         (
             SMALL,

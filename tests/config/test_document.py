@@ -94,7 +94,7 @@ def test_every_value_has_a_row_with_all_columns() -> None:
 
 def test_a_row_says_range_default_and_reload() -> None:
     text = render()
-    assert "| `port` | integer, from 1 to 65535 | `5432` | no | TCP port" in text
+    assert "| `port` | integer, from 0 to 65535 | `0` | no | TCP port" in text
     assert "| `shutdown_grace_s` | number, from 0 to 3600 | `30` | yes | Seconds" in text
     assert '| `log_format` | `"text"`, `"json"` | `"text"` | yes |' in text
     assert "| `host` | string | required | no |" in text

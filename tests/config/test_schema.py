@@ -38,7 +38,7 @@ def test_the_name_of_a_proxy_is_no_key() -> None:
 
 def test_a_key_knows_its_range_and_default() -> None:
     key = keys_of(TargetConfig)["port"]
-    assert (key.kind, key.default, key.minimum, key.maximum) == (Kind.INTEGER, 5432, 1, 65535)
+    assert (key.kind, key.default, key.minimum, key.maximum) == (Kind.INTEGER, 0, 0, 65535)
     assert not key.required
     host = keys_of(TargetConfig)["host"]
     assert host.required

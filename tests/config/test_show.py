@@ -62,7 +62,10 @@ def configurations() -> st.SearchStrategy[Config]:
         target_group=group,
         endpoint=build(model.EndpointConfig, listen=st.just("127.0.0.1:1")).map(lambda e: (e,)),
         auth=build(
-            model.AuthConfig, user=FILLED, credential=FILLED.map(lambda text: f"static:{text}")
+            model.AuthConfig,
+            user=FILLED,
+            client_auth=st.sampled_from(["", *model.METHODS["postgresql"]]),
+            credential=FILLED.map(lambda text: f"static:{text}"),
         ).map(lambda entry: (entry,)),
         target=build(model.TargetConfig, host=FILLED, tls_ca=NONE).map(lambda t: (t,)),
     )

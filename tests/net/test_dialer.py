@@ -19,12 +19,12 @@ from proxy.net import dialer as dialling
 from proxy.net.dialer import BACKOFF_FIRST_S, BACKOFF_MOST_S, Dialer, backoff_s, poller
 from proxy.postgres.dialect import PostgresDialect
 from proxy.postgres.messages import cancel_request
-from proxy.wire.dialect import ServerFacts, ServerPlan
+from proxy.wire.dialect import ServerFacts, ServerPlan, ServerSession
 from tests.support.fake_postgres import error
 from tests.support.target import FakeTarget, Served, running_target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from proxy.wire.steps import Conversation
 
@@ -62,9 +62,9 @@ def plan(password: str = "", tls: str = "disable") -> ServerPlan:
     )
 
 
-def warm_up(init_query: str = "") -> Conversation[ServerFacts]:
+def warm_up(init_query: str = "") -> Callable[[ServerSession], Conversation[ServerFacts]]:
     shared = DIALECT.shared_state(max_prepared_statements=10)
-    return DIALECT.warm_up(shared, init_query, 0.0, limits=True)
+    return lambda session: DIALECT.warm_up(shared, session, init_query, 0.0, limits=True)
 
 
 async def gone(target: FakeTarget) -> None:

@@ -26,6 +26,7 @@ from tests.support.messages import message
 from tests.support.play import Player
 
 ARRIVAL = Arrival(tls_available=False, tls_required=False, direct_tls=False, local=True)
+SESSION = ServerSession({}, 5, b"", None)
 PARAMETERS = {"user": "app", "database": "db", "application_name": "psql"}
 
 
@@ -110,7 +111,7 @@ def test_logging_in() -> None:
 
 def test_warming_up_asks_what_is_wanted_and_due() -> None:
     made, shared = dialect(), shared_state()
-    player = Player(made.warm_up(shared, "SET work_mem = '9MB'", 10.0, limits=True))
+    player = Player(made.warm_up(shared, SESSION, "SET work_mem = '9MB'", 10.0, limits=True))
     assert b"max_connections" in player.opening
     assert player.feed(answered(row("100", "3", "0"))) == wire.query(CATALOGUE_QUERY)
     player.feed(answered(row("f", "SELECT setseed(0)")))
@@ -118,7 +119,7 @@ def test_warming_up_asks_what_is_wanted_and_due() -> None:
     player.feed(answered(row("9MB")))
     assert player.result == ServerFacts(97, {"work_mem": "9MB"})
     assert isinstance(shared.hidden, HiddenEffects)
-    again = Player(made.warm_up(shared, "", 20.0, limits=False))
+    again = Player(made.warm_up(shared, SESSION, "", 20.0, limits=False))
     assert again.opening == b""
     assert again.result == ServerFacts(0, {})
 
@@ -162,6 +163,6 @@ def test_a_server_stream_has_the_baseline() -> None:
 
 
 def test_a_reply_is_an_error_of_the_protocol() -> None:
-    reply = dialect().reply(BorrowTimeout("too many"))
+    reply = dialect().reply(BorrowTimeout("too many"), ARRIVAL)
     assert reply.startswith(b"E")
     assert wire.Message("E", reply[5:]).fields["M"]

@@ -18,7 +18,7 @@ from proxy.errors import (
     ServerRefused,
 )
 from proxy.postgres.auth import md5_hash, md5_response
-from proxy.postgres.login import ServerLogin, ServerSecret, login, request_tls, server_secret
+from proxy.postgres.login import ServerLogin, ServerSecret, cancel, login, server_secret
 from proxy.postgres.scram import SCRAM_SHA_256, ScramServer, derive_keys
 from proxy.wire.steps import TlsFacts
 from tests.support import messages as wire
@@ -110,12 +110,21 @@ def test_no_tls_on_unix_sockets() -> None:
     assert client(mode="verify-full", unix=True).opening == STARTUP
 
 
-def test_request_tls() -> None:
-    for answer, agreed in ((b"S", True), (b"N", False)):
-        player = Player(request_tls(), tls=TLS)
-        assert player.opening == wire.SSL_REQUEST
-        player.feed(answer)
-        assert player.result is agreed
+@pytest.mark.parametrize("answer", [b"S", b"N"])
+def test_a_cancel_request_goes_through_tls_if_the_session_does(answer: bytes) -> None:
+    player = Player(cancel(b"request", tls=True), tls=TLS)
+    assert player.opening == wire.SSL_REQUEST
+    assert player.feed(answer) == b"request"
+    assert not player.done
+    player.end()
+    assert player.done
+
+
+def test_a_cancel_request_goes_alone_otherwise() -> None:
+    player = Player(cancel(b"request", tls=False))
+    assert player.opening == b"request"
+    player.end()
+    assert player.done
 
 
 # What servers ask for.

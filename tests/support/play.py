@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from proxy.errors import ClientProtocolError, ProxyError
-from proxy.wire.steps import Command, Fetch, Read, Send, StartTls, TlsFacts
+from proxy.wire.steps import Command, Fetch, FetchTarget, Read, Send, StartTls, TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,8 @@ T = TypeVar("T")
 class Player(Generic[T]):
     """Runs a conversation as far as the bytes fed to it allow.
 
-    ``tls`` is what ``StartTls`` establishes, ``fetch`` what ``Fetch`` is answered with.
+    ``tls`` is what ``StartTls`` establishes, ``fetch`` what ``Fetch`` and ``FetchTarget``
+    are answered with.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Player(Generic[T]):
         conversation: Conversation[T],
         *,
         tls: TlsFacts | None = None,
-        fetch: Callable[[Fetch], Any] | None = None,
+        fetch: Callable[[Any], Any] | None = None,
     ) -> None:
         self._conversation = conversation
         self._tls = tls
@@ -89,7 +90,7 @@ class Player(Generic[T]):
         if isinstance(command, Send):
             self._sent += command.data
             return True, None
-        if isinstance(command, Fetch):
+        if isinstance(command, Fetch | FetchTarget):
             assert self._fetch is not None, "not expected to fetch"
             return True, self._fetch(command)
         if isinstance(command, StartTls):

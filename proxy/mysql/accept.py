@@ -1,0 +1,272 @@
+"""We are the server: greeting, TLS and authentication of a client, up to its final OK.
+
+    HandshakeV10 ── [SSLRequest, TLS] ── HandshakeResponse41 ── [AuthSwitchRequest, answer] ──
+    ── [AuthMoreData: fast authentication] ── end
+
+The OK itself is left to the session, which sends it once a server has taken this user to this
+database. Wording and codes follow MySQL's ``sql_authentication.cc``. Names must be UTF-8:
+credentials are looked up by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import (
+    BadHandshake,
+    ClientAuthError,
+    ClientNotAdmitted,
+    OldAuthentication,
+    ProtocolError,
+    TlsRequired,
+)
+from proxy.mysql import auth
+from proxy.mysql import handshake as wire
+from proxy.mysql.capabilities import ClientFacts, TargetProfile, offered
+from proxy.mysql.constants import (
+    CLIENT_PLUGIN_AUTH,
+    CLIENT_PROTOCOL_41,
+    CLIENT_SSL,
+    HEADER_BYTES,
+    SERVER_STATUS_AUTOCOMMIT,
+)
+from proxy.mysql.lenenc import packet
+from proxy.wire.steps import Conversation, Fetch, FetchTarget, Read, Send, StartTls, TlsFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.wire.dialect import Arrival
+
+LOGIN_LIMIT_BYTES: Final = 1 << 17
+"""Longest packet taken from a client that logs in: attributes have at most 64 KiB."""
+_PLUGINS: Final = {
+    "caching_sha2_password": auth.CACHING_SHA2,
+    "mysql_native_password": auth.NATIVE,
+    "password": auth.CLEAR,
+}
+"""Plugins by the method of an auth entry; another method, or none, is the target's plugin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSecret:
+    """What a client is checked against; the answer to ``Fetch``."""
+
+    method: str
+    """``caching_sha2_password``, ``mysql_native_password``, ``password``, ``trust``, or empty for
+    the plugin that the target begins with."""
+    known: bool
+    """False for an unknown user, or a credential that could not be fetched: the same motions are
+    gone through and fail as for a wrong password."""
+    password: bytes = field(default=b"", repr=False)
+    allow_trust: bool = False
+    """Whether ``trust`` holds for clients on other machines."""
+
+
+def client_secret(method: str, secret: str | None) -> ClientSecret:
+    """Make a ``ClientSecret`` of a credential; ``None`` is an unknown user.
+
+    ``trust-anywhere`` is ``trust`` that holds for clients on other machines too.
+    """
+    if method.startswith("trust"):
+        return ClientSecret(method="trust", known=True, allow_trust=method == "trust-anywhere")
+    password = (secret or "").encode("utf-8", "surrogateescape")
+    return ClientSecret(method=method, known=bool(password), password=password)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLogin:
+    """A client that has authenticated."""
+
+    user: str
+    database: str
+    """Empty for none."""
+    facts: ClientFacts
+    tls: TlsFacts | None
+
+
+def accept(arrival: Arrival, nonce: Callable[[int], bytes]) -> Conversation[ClientLogin]:
+    """See a client through greeting and authentication; ends ahead of the final OK.
+
+    ``nonce`` gives random bytes. Keeps ``arrival.sequence``. Raises ``ClientProtocolError``,
+    ``ClientAuthError``, what fetching raises, and ``EOFError`` when the client leaves.
+    """
+    profile: TargetProfile = yield FetchTarget()
+    offer = offered(profile, tls=arrival.tls_available)
+    asking = Asking(arrival, nonce, _first_plugin(profile))
+    yield from asking.send(_greeting(profile, offer, arrival.number, asking))
+    tls, response = yield from _response(asking, offer)
+    if arrival.tls_required and tls is None:
+        raise TlsRequired(
+            "Connections using insecure transport are prohibited while require_tls = true"
+        )
+    asking.private = tls is not None or arrival.local
+    asking.switches = bool(response.capabilities & CLIENT_PLUGIN_AUTH)
+    user, database = _name(response.user), _name(response.database)
+    plugin = response.plugin if asking.switches else auth.NATIVE
+    yield from asking.authenticate(user, database, plugin, response.auth_response)
+    return ClientLogin(
+        user=user,
+        database=database,
+        facts=ClientFacts(
+            capabilities=response.capabilities & offer,
+            sequence=arrival.sequence,
+            collation=response.collation,
+        ),
+        tls=tls,
+    )
+
+
+def _first_plugin(profile: TargetProfile) -> str:
+    """The plugin to begin with, for those who do not say which they want."""
+    return auth.NATIVE if profile.plugin == auth.NATIVE else auth.CACHING_SHA2
+
+
+def _greeting(profile: TargetProfile, offer: int, number: int, asking: Asking) -> bytes:
+    return wire.handshake_payload(
+        wire.HandshakeV10(
+            server_version=profile.server_version,
+            thread_id=number,
+            nonce=asking.nonce,
+            capabilities=offer,
+            collation=profile.collation,
+            status=SERVER_STATUS_AUTOCOMMIT,
+            plugin=asking.first_plugin,
+        )
+    )
+
+
+def _response(
+    asking: Asking, offer: int
+) -> Conversation[tuple[TlsFacts | None, wire.HandshakeResponse41]]:
+    """Read a client's response, behind TLS if it asks for that."""
+    payload = yield from asking.read()
+    tls: TlsFacts | None = None
+    try:
+        if wire.read_capabilities(payload) & CLIENT_SSL and wire.is_ssl_request(payload):
+            if not offer & CLIENT_SSL:
+                raise BadHandshake("Bad handshake: TLS is not offered here")
+            tls = yield StartTls()
+            payload = yield from asking.read()
+        response = wire.read_response(payload)
+    except BadHandshake:
+        raise
+    except ProtocolError as error:
+        raise BadHandshake(f"Bad handshake: {error}") from error
+    if not response.capabilities & CLIENT_PROTOCOL_41:
+        raise BadHandshake("Bad handshake: the client does not speak the protocol of MySQL 4.1")
+    return tls, response
+
+
+def _name(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise BadHandshake("Bad handshake: a name is not UTF-8") from None
+
+
+class Asking:
+    """Authenticates one client, at login or when it changes the user."""
+
+    def __init__(self, arrival: Arrival, nonce: Callable[[int], bytes], first_plugin: str) -> None:
+        self.arrival = arrival
+        self.first_plugin = first_plugin
+        self._random = nonce
+        self.nonce = self._new_nonce()
+        self.private = False
+        """Whether nobody else can read what the client sends."""
+        self.switches = True
+        """Whether the client can be asked to use another plugin."""
+
+    def _new_nonce(self) -> bytes:
+        return auth.printable_nonce(self._random(wire.NONCE_BYTES))
+
+    def read(self) -> Conversation[bytes]:
+        """Read a packet. Raises ``BadHandshake`` if it is not the next one, or too long."""
+        arrival = self.arrival
+        header = yield Read(HEADER_BYTES)
+        size = int.from_bytes(header[:3], "little")
+        expected, arrival.sequence = arrival.sequence, (header[3] + 1) & 0xFF
+        if header[3] != expected:
+            raise BadHandshake("Got packets out of order")
+        if size > LOGIN_LIMIT_BYTES:
+            raise BadHandshake("Bad handshake: packet too long")
+        payload: bytes = (yield Read(size)) if size else b""
+        return payload
+
+    def send(self, payload: bytes) -> Conversation[None]:
+        """Send a packet."""
+        yield Send(packet(payload, self.arrival.sequence))
+        self.arrival.sequence = (self.arrival.sequence + 1) & 0xFF
+
+    def authenticate(
+        self, user: str, database: str, plugin: str, response: bytes
+    ) -> Conversation[None]:
+        """Check what a client has answered to ``nonce`` with a plugin, or ask it again.
+
+        Raises ``ClientAuthError``, which does not tell an unknown user from a wrong password.
+        """
+        secret: ClientSecret = yield Fetch(user, database)
+        if secret.method == "trust":
+            if self.arrival.local or secret.allow_trust:
+                return
+            raise ClientNotAdmitted(
+                f"user '{user}' may connect without a password from this machine only"
+            )
+        wanted = _PLUGINS.get(secret.method, self.first_plugin)
+        if wanted == auth.CLEAR and not self.private:
+            raise TlsRequired(f"user '{user}' sends its password in clear: TLS is required")
+        if plugin != wanted:
+            if not self.switches:
+                raise OldAuthentication(
+                    "Client does not support authentication protocol requested by server; "
+                    "consider upgrading MySQL client"
+                )
+            response = yield from self._switch(wanted)
+        # For an unknown user, a password that nobody knows.
+        password = secret.password if secret.known else self._random(wire.NONCE_BYTES)
+        if not (auth.check(wanted, password, self.nonce, response) and secret.known):
+            used = "YES" if response.strip(b"\0") else "NO"
+            raise ClientAuthError(
+                f"Access denied for user '{user}'@'{self.arrival.host}' (using password: {used})"
+            )
+        if wanted == auth.CACHING_SHA2:
+            yield from self.send(wire.auth_more_data_payload(auth.FAST_AUTH_SUCCESS))
+
+    def _switch(self, plugin: str) -> Conversation[bytes]:
+        """Have a client answer with another plugin."""
+        self.nonce = self._new_nonce()
+        request = wire.AuthSwitchRequest(plugin, self.nonce)
+        yield from self.send(wire.auth_switch_payload(request))
+        return (yield from self.read())
+
+
+def change_user(
+    arrival: Arrival, facts: ClientFacts, payload: bytes, nonce: Callable[[int], bytes]
+) -> Conversation[ClientLogin]:
+    """See a client through COM_CHANGE_USER (``payload``); ends ahead of the final OK.
+
+    ``arrival.sequence`` is that of the next packet to the client. Whatever it answered, it is asked
+    again, with a new nonce: which one it took to answer is not certain.
+    """
+    profile: TargetProfile = yield FetchTarget()
+    asking = Asking(arrival, nonce, _first_plugin(profile))
+    asking.private = bool(facts.capabilities & CLIENT_SSL) or arrival.local
+    asking.switches = bool(facts.capabilities & CLIENT_PLUGIN_AUTH)
+    try:
+        message = wire.read_change_user(payload, facts.capabilities)
+    except ProtocolError as error:
+        raise BadHandshake(f"Bad handshake: {error}") from error
+    user, database = _name(message.user), _name(message.database)
+    yield from asking.authenticate(user, database, "", b"")
+    return ClientLogin(
+        user=user,
+        database=database,
+        facts=ClientFacts(
+            capabilities=facts.capabilities,
+            sequence=arrival.sequence,
+            collation=message.collation or facts.collation,
+        ),
+        tls=None,
+    )

@@ -1,0 +1,303 @@
+"""Clients that log in, played: what they are told, and who is let in."""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import (
+    BadHandshake,
+    ClientAuthError,
+    ClientNotAdmitted,
+    ClientProtocolError,
+    OldAuthentication,
+    ProxyError,
+    TlsRequired,
+)
+from proxy.mysql import auth
+from proxy.mysql import handshake as wire
+from proxy.mysql.accept import (
+    LOGIN_LIMIT_BYTES,
+    ClientLogin,
+    accept,
+    change_user,
+    client_secret,
+)
+from proxy.mysql.capabilities import LOGIN_CAPABILITIES, ClientFacts, TargetProfile
+from proxy.mysql.constants import (
+    CLIENT_COMPRESS,
+    CLIENT_CONNECT_WITH_DB,
+    CLIENT_FOUND_ROWS,
+    CLIENT_PLUGIN_AUTH,
+    CLIENT_SSL,
+)
+from proxy.mysql.lenenc import packet
+from proxy.mysql.login import ServerLogin, ServerSecret, login
+from proxy.wire.dialect import Arrival
+from proxy.wire.steps import Fetch, FetchTarget, TlsFacts
+from tests.support.play import Player
+
+TLS = TlsFacts("TLSv1.3", "cipher", b"", b"")
+SERVER = LOGIN_CAPABILITIES | CLIENT_FOUND_ROWS | CLIENT_COMPRESS | CLIENT_SSL
+PASSWORD = "sécret"
+
+
+def profile(plugin: str = auth.CACHING_SHA2) -> TargetProfile:
+    """What a server says of itself."""
+    return TargetProfile("9.7.0-test", SERVER, 255, plugin)
+
+
+class Door:
+    """A proxy that knows the user "app"."""
+
+    def __init__(
+        self,
+        method: str = "",
+        *,
+        plugin: str = auth.CACHING_SHA2,
+        tls: bool = True,
+        tls_required: bool = False,
+        local: bool = False,
+    ) -> None:
+        self.method = method
+        self.profile = profile(plugin)
+        self.arrival = Arrival(
+            tls_available=tls,
+            tls_required=tls_required,
+            direct_tls=False,
+            local=local,
+            host="10.0.0.9",
+            number=4711,
+        )
+        self.asked: list[Fetch] = []
+        self.player = Player(accept(self.arrival, secrets.token_bytes), tls=TLS, fetch=self.fetch)
+
+    def fetch(self, fetch: Fetch | FetchTarget) -> object:
+        """Answer as a gateway does."""
+        if isinstance(fetch, FetchTarget):
+            return self.profile
+        self.asked.append(fetch)
+        return client_secret(self.method, PASSWORD if fetch.user == "app" else None)
+
+
+def visit(
+    door: Door,
+    user: str = "app",
+    password: str = PASSWORD,
+    *,
+    mode: str = "disable",
+    database: str = "db",
+) -> tuple[ClientLogin, Player[ServerLogin]]:
+    """Log in with our own client. Raises what the door raises."""
+    client = Player(
+        login(
+            user=user,
+            database=database,
+            pool_capabilities=CLIENT_FOUND_ROWS,
+            collation=45,
+            tls_mode=mode,
+            unix_socket=False,
+            secret=ServerSecret(password=password.encode()),
+            nonce=secrets.token_bytes,
+        ),
+        tls=TLS,
+    )
+    sent = client.feed(door.player.opening)
+    clear = b"".join(client.tls_after)
+    answer = door.player.feed(clear) + door.player.feed(sent.removeprefix(clear))
+    while answer and not door.player.done:
+        answer = door.player.feed(client.feed(answer))
+    return door.player.result, client
+
+
+@pytest.mark.parametrize("mode", ["disable", "require"])
+@pytest.mark.parametrize("plugin", [auth.CACHING_SHA2, auth.NATIVE])
+@pytest.mark.parametrize("method", ["", "caching_sha2_password", "mysql_native_password"])
+def test_the_right_password(method: str, plugin: str, mode: str) -> None:
+    door = Door(method, plugin=plugin)
+    found, _ = visit(door, mode=mode)
+    assert (found.user, found.database) == ("app", "db")
+    assert door.asked == [Fetch("app", "db")]
+    assert found.facts.collation == 45
+    assert found.facts.capabilities & CLIENT_FOUND_ROWS
+    assert not found.facts.capabilities & CLIENT_COMPRESS
+    assert bool(found.tls) == (mode == "require")
+    switched = method not in ("", plugin)
+    fast = (method or plugin) == auth.CACHING_SHA2
+    assert found.facts.sequence == 2 + (mode == "require") + 2 * switched + fast
+
+
+@pytest.mark.parametrize("method", ["", "caching_sha2_password", "mysql_native_password"])
+def test_an_unknown_user_looks_like_a_wrong_password(method: str) -> None:
+    told = []
+    for user, password in (("app", "wrong"), ("nobody", PASSWORD), ("nobody", "")):
+        door = Door(method)
+        with pytest.raises(ClientAuthError) as caught:
+            visit(door, user, password)
+        told.append((str(caught.value).replace(user, "?"), door.arrival.sequence))
+    assert told[0] == told[1]
+    assert told[0][0] == "Access denied for user '?'@'10.0.0.9' (using password: YES)"
+    assert told[2][0].endswith("(using password: NO)")
+
+
+def test_no_password_is_not_the_empty_password() -> None:
+    assert not client_secret("", "").known
+    with pytest.raises(ClientAuthError):
+        visit(Door(), password="")
+
+
+def test_the_greeting_is_the_targets() -> None:
+    door = Door(tls=False)
+    sent = door.player.opening
+    greeting = wire.read_handshake(sent[4:])
+    assert sent[3] == 0
+    assert greeting.server_version == "9.7.0-test"
+    assert greeting.thread_id == 4711
+    assert greeting.collation == 255
+    assert greeting.plugin == auth.CACHING_SHA2
+    assert greeting.capabilities == SERVER & ~CLIENT_COMPRESS & ~CLIENT_SSL
+    assert wire.read_handshake(Door().player.opening[4:]).capabilities & CLIENT_SSL
+
+
+def test_a_target_with_a_plugin_of_its_own_is_greeted_for_with_another() -> None:
+    sent = Door(plugin="client_ed25519").player.opening
+    assert wire.read_handshake(sent[4:]).plugin == auth.CACHING_SHA2
+
+
+def test_tls_can_be_required() -> None:
+    with pytest.raises(TlsRequired, match="insecure transport"):
+        visit(Door(tls_required=True))
+    assert visit(Door(tls_required=True), mode="require")[0].tls is TLS
+
+
+def test_a_password_in_clear_needs_tls() -> None:
+    assert visit(Door("password"), mode="require")[0].user == "app"
+    with pytest.raises(TlsRequired):
+        visit(Door("password"), mode="disable")
+    with pytest.raises(ClientAuthError):
+        visit(Door("password"), password="wrong", mode="require")
+
+
+def test_trust_is_for_this_machine_unless_it_is_for_all() -> None:
+    assert visit(Door("trust", local=True), "nobody", "")[0].user == "nobody"
+    with pytest.raises(ClientNotAdmitted, match="this machine only"):
+        visit(Door("trust"), "nobody", "")
+    assert visit(Door("trust-anywhere"), "nobody", "")[0].user == "nobody"
+
+
+def test_no_database() -> None:
+    found, _ = visit(Door(), database="")
+    assert found.database == ""
+    assert not found.facts.capabilities & CLIENT_CONNECT_WITH_DB
+
+
+def respond(door: Door, response: wire.HandshakeResponse41 | bytes, sequence: int = 1) -> bytes:
+    """Answer the greeting; gives what is sent."""
+    payload = response if isinstance(response, bytes) else wire.response_payload(response)
+    assert door.player.opening
+    return door.player.feed(packet(payload, sequence))
+
+
+def response_of(capabilities: int, user: bytes = b"app") -> wire.HandshakeResponse41:
+    """A client's answer with a wrong password."""
+    return wire.HandshakeResponse41(capabilities, 0, 45, user, bytes(20), b"", "", b"")
+
+
+def test_a_client_that_knows_one_plugin_only() -> None:
+    old = LOGIN_CAPABILITIES & ~CLIENT_PLUGIN_AUTH
+    with pytest.raises(OldAuthentication, match="consider upgrading"):
+        respond(Door("caching_sha2_password"), response_of(old))
+    with pytest.raises(ClientAuthError, match="Access denied"):
+        respond(Door("mysql_native_password"), response_of(old))
+
+
+@pytest.mark.parametrize(
+    ("payload", "sequence"),
+    [
+        (b"", 1),
+        (b"hello", 1),
+        (bytes(40), 1),
+        (wire.response_payload(response_of(LOGIN_CAPABILITIES)), 2),
+        (wire.response_payload(response_of(LOGIN_CAPABILITIES, b"\xff")), 1),
+        (wire.response_payload(response_of(LOGIN_CAPABILITIES))[:50], 1),
+        (bytes(LOGIN_LIMIT_BYTES + 1), 1),
+    ],
+)
+def test_bad_handshakes(payload: bytes, sequence: int) -> None:
+    door = Door()
+    with pytest.raises(BadHandshake):
+        respond(door, payload, sequence)
+    assert door.arrival.sequence == sequence + 1, "the next packet is the error"
+
+
+def test_tls_that_is_not_offered_cannot_be_begun() -> None:
+    request = wire.ssl_request_payload(LOGIN_CAPABILITIES | CLIENT_SSL, 0, 45)
+    with pytest.raises(BadHandshake, match="TLS is not offered"):
+        respond(Door(tls=False), request)
+
+
+def test_what_arrives_in_clear_behind_a_request_for_tls_is_refused() -> None:
+    door = Door()
+    assert door.player.opening
+    request = wire.ssl_request_payload(LOGIN_CAPABILITIES | CLIENT_SSL, 0, 45)
+    with pytest.raises(ClientProtocolError, match="unencrypted"):
+        door.player.feed(packet(request, 1) + b"x")
+
+
+def test_a_client_that_leaves() -> None:
+    door = Door()
+    with pytest.raises(EOFError):
+        door.player.end()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.binary(max_size=80)), max_size=4))
+def test_any_bytes_end_in_an_error_of_the_clients(packets: list[tuple[int, bytes]]) -> None:
+    door = Door()
+    assert door.player.opening
+    try:
+        for sequence, payload in packets:
+            door.player.feed(packet(payload, sequence))
+    except ClientProtocolError:
+        return
+    except ClientAuthError:
+        assert door.asked
+        return
+    assert not door.player.done
+
+
+def changed(method: str, password: str, facts: ClientFacts) -> Player[ClientLogin]:
+    """Change the user to "app" in the middle of a session."""
+    door = Door(method)
+    door.arrival.sequence = 1
+    message = wire.ChangeUser(b"app", b"stale", b"db2", 8, auth.NATIVE, b"")
+    payload = wire.change_user_payload(message, facts.capabilities)
+    conversation = change_user(door.arrival, facts, payload, secrets.token_bytes)
+    player = Player(conversation, fetch=door.fetch)
+    request = wire.read_auth_switch(player.opening[4:])
+    scramble = {
+        auth.CACHING_SHA2: partial(auth.sha2_scramble),
+        auth.NATIVE: partial(auth.native_scramble),
+    }[request.plugin]
+    player.feed(packet(scramble(password.encode(), request.data), 2))
+    return player
+
+
+@pytest.mark.parametrize("method", ["caching_sha2_password", "mysql_native_password"])
+def test_a_change_of_user_authenticates_again(method: str) -> None:
+    facts = ClientFacts(SERVER, 0, 45)
+    found = changed(method, PASSWORD, facts).result
+    assert (found.user, found.database, found.facts.collation) == ("app", "db2", 8)
+    assert found.facts.sequence == (4 if method == auth.CACHING_SHA2 else 3)
+    with pytest.raises(ClientAuthError):
+        changed(method, "wrong", facts)
+
+
+def test_a_malformed_change_of_user_is_refused() -> None:
+    door = Door()
+    conversation = change_user(door.arrival, ClientFacts(SERVER, 0, 45), b"\x11", bytes)
+    with pytest.raises(ProxyError, match="Bad handshake"):
+        Player(conversation, fetch=door.fetch)
