@@ -6,6 +6,7 @@
     ├── ProtocolError
     │   ├── ClientProtocolError         a client broke the protocol
     │   │   ├── BadHandshake            while it logged in, by MySQL's protocol
+    │   │   ├── PacketsOutOfOrder       a MySQL packet's sequence id is wrong
     │   │   ├── InvalidStartupOption    its "options" are not ones PostgreSQL takes
     │   │   └── InvalidParameterValue   a start-up parameter has no meaning
     │   └── ServerProtocolError         a server broke the protocol
@@ -76,6 +77,12 @@ class BadHandshake(ClientProtocolError):
     """A client's part of MySQL's handshake is malformed or out of order."""
 
     mysql_errno = 1043
+
+
+class PacketsOutOfOrder(ClientProtocolError):
+    """A MySQL client sent a packet with a wrong sequence id."""
+
+    mysql_errno = 1156
 
 
 class InvalidStartupOption(ClientProtocolError):

@@ -23,6 +23,9 @@ ROLE: Final = 1 << 12
 RESOURCE_GROUP: Final = 1 << 13
 SEQUENCE: Final = 1 << 14
 
+ENDED_BY_TEXT: Final = GLOBAL_READ_LOCK
+"""Kinds of state that are over when a statement that ends them has succeeded."""
+
 REASONS: Final[dict[int, str]] = {
     USER_VARIABLE: "user_variable",
     TEMPORARY_TABLE: "temporary_table",

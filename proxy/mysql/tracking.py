@@ -41,6 +41,11 @@ from proxy.mysql.constants import (
 )
 from proxy.mysql.lenenc import lenenc, read_lenenc
 
+TRACKING_SQL: Final = (
+    b"SET SESSION session_track_system_variables='*',session_track_schema=ON,"
+    b"session_track_state_change=ON,session_track_transaction_info='CHARACTERISTICS'"
+)
+"""Makes either server report what this module reads."""
 REPORT_ALL: Final = b"SET SESSION session_track_schema=ON"
 """Makes either server report what it has not reported yet, after an ERR or SET STATEMENT."""
 
@@ -49,6 +54,11 @@ TRACKING_SQL: Final = (
     b"session_track_state_change=ON,session_track_transaction_info='CHARACTERISTICS'"
 )
 """Makes either server report all that can be reported."""
+
+
+def only_statement_id(raw: bytes) -> bool:
+    """Whether a session-state block has nothing but what MySQL reports with every OK."""
+    return raw[3:15] == b"statement_id" and len(raw) == raw[1] + 2
 
 
 class Track:

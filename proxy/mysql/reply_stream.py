@@ -1,0 +1,413 @@
+"""What one MySQL or MariaDB server sends, sorted into what is for the client and what is ours.
+
+The scan walks packet headers. A run of packets that go to the client unchanged is passed on as one
+slice of the chunk it arrived in, usually as the chunk itself; rows are never held. The connection
+has CLIENT_DEPRECATE_EOF and CLIENT_SESSION_TRACK whatever its clients have: for a client without
+the one, EOF packets are put in and later sequence ids shifted, for one without the other, or that
+asked for less, OK packets are written anew.
+
+Source: source documentation, "Text Resultset", "COM_STMT_PREPARE Response", "OK_Packet". Observed:
+the flag of CLIENT_OPTIONAL_RESULTSET_METADATA comes behind the count of columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import ProtocolError
+from proxy.mysql import pipeline as pl
+from proxy.mysql.constants import (
+    CLIENT_OPTIONAL_RESULTSET_METADATA,
+    EOF,
+    ERR,
+    HOLD_LIMIT_BYTES,
+    LOCAL_INFILE,
+    MAX_PAYLOAD_BYTES,
+    OK,
+    SERVER_MORE_RESULTS_EXISTS,
+    SERVER_STATUS_AUTOCOMMIT,
+    SERVER_STATUS_CURSOR_EXISTS,
+)
+from proxy.mysql.lenenc import packet, read_lenenc_int
+from proxy.mysql.messages import Ok, eof_payload, read_ok
+from proxy.wire.stream import ServerStream
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+    from proxy.mysql.client_stream import MysqlClientStream
+    from proxy.mysql.pipeline import Question, Reply
+    from proxy.mysql.prepared import Preparation
+
+PASS: Final = 0
+SWALLOW: Final = 1
+AHEAD: Final = 2
+"""Passed on, with something put in ahead of it."""
+
+# Where in a reply the server is.
+FIRST: Final = 0
+"""At the first packet of a reply, or of a further result in it."""
+COLUMNS: Final = 1
+ROWS: Final = 2
+DEFINITIONS: Final = 3
+FILE: Final = 4
+"""The server reads a file from the client (LOCAL INFILE)."""
+
+
+class ReplyStream(ServerStream):
+    """The part of a server connection's state that follows its replies, packet by packet."""
+
+    def __init__(self, capabilities: int) -> None:
+        super().__init__()
+        self.capabilities = capabilities
+        """In force on this connection."""
+        self.client: MysqlClientStream | None = None
+        self.replies: list[Reply] = []
+        """Owed, in order."""
+        self.phase: int = FIRST
+        self.swallowing = False
+        """The reply under way is ours."""
+        self.status: int = SERVER_STATUS_AUTOCOMMIT
+        """Status flags as last told."""
+        self.failed = False
+        """The last reply was an ERR, so that the status flags are not known."""
+        self.partial = b""
+        self.remain: i64 = 0
+        self.remain_verdict: int = PASS
+        self.continued = False
+        """The packet under way is continued by the next one."""
+        self.shift: i64 = 0
+        """EOF packets put into the reply under way."""
+        self.left: i64 = 0
+        """Definitions still to come."""
+        self.left_behind: i64 = 0
+        """Definitions of columns that follow those of parameters."""
+        self.eof_due = False
+        """An EOF packet is to be put in unless the next packet ends the result."""
+        self.substitute = b""
+
+    # What the server sends.
+
+    def receive(self, data: bytes) -> None:
+        if self.partial:
+            data = self.partial + data
+            self.partial = b""
+        end: i64 = len(data)
+        pos: i64 = 0
+        start: i64 = 0
+        parts: list[bytes] | None = None
+        shifted: bytearray | None = None
+        if self.remain > 0:
+            pos = self.remain if self.remain < end else end
+            self.remain -= pos
+            if self.remain_verdict == SWALLOW:
+                start = pos
+        while end - pos >= 4:
+            length: i64 = data[pos] | (data[pos + 1] << 8) | (data[pos + 2] << 16)
+            stop: i64 = pos + 4 + length
+            shift: i64 = self.shift
+            verdict: int = PASS
+            if self.continued:
+                verdict = SWALLOW if self.swallowing else PASS
+            elif end - pos < 5 and length > 0:
+                break
+            elif length == 0:
+                self.error = "empty packet"
+                break
+            elif self.phase == ROWS and (data[pos + 4] < EOF or length == MAX_PAYLOAD_BYTES):
+                if self.swallowing or self.eof_due:
+                    verdict = self.row(data, pos, stop, end)
+            elif stop > end:
+                if length > HOLD_LIMIT_BYTES:
+                    self.error = "packet too long"
+                break
+            else:
+                verdict = self.handle(data[pos + 4], data, pos, stop)
+                if self.error:
+                    break
+            self.continued = length == MAX_PAYLOAD_BYTES
+            payload_end: i64 = stop if stop < end else end
+            if verdict == AHEAD:
+                parts = parts or []
+                if start < pos:
+                    parts.append(_cut(data, shifted, start, pos))
+                start = pos
+                parts.append(self.take_substitute())
+                shift = self.shift
+            if verdict == SWALLOW:
+                parts = parts or []
+                if start < pos:
+                    parts.append(_cut(data, shifted, start, pos))
+                start = payload_end
+                parts.append(self.take_substitute())
+            else:
+                if shift != 0:
+                    shifted = shifted or bytearray(data)
+                    shifted[pos + 3] = (data[pos + 3] + shift) & 0xFF
+                if self.substitute:
+                    parts = parts or []
+                    parts.append(_cut(data, shifted, start, payload_end))
+                    parts.append(self.take_substitute())
+                    start = payload_end
+            if stop > end:
+                self.remain = stop - end
+                self.remain_verdict = verdict
+                pos = end
+                break
+            pos = stop
+        if pos < end and not self.error:
+            self.partial = data[pos:]
+        if parts is None:
+            if start == 0 and pos == end and shifted is None:
+                self.to_client = data
+            else:
+                self.to_client = _cut(data, shifted, start, pos)
+        else:
+            if start < pos:
+                parts.append(_cut(data, shifted, start, pos))
+            self.to_client = b"".join(parts)
+
+    def take_substitute(self) -> bytes:
+        substitute = self.substitute
+        self.substitute = b""
+        return substitute
+
+    def row(self, data: bytes, pos: i64, stop: i64, end: i64) -> int:
+        """A row of ours, or the first row of a client's that may have been no row."""
+        if not self.swallowing:
+            self.put_in_eof(data[pos + 3], ahead=True)
+            return AHEAD
+        question = self.replies[0].question
+        if question is not None:
+            if stop > end:
+                question.too_long = True
+            else:
+                question.keep(data[pos + 4 : stop])
+        return SWALLOW
+
+    def handle(self, first: int, data: bytes, pos: i64, stop: i64) -> int:
+        """Deal with a whole packet that is no row; say whether it goes to the client.
+
+        ``substitute`` is sent instead of a swallowed one, or behind one that is passed on.
+        """
+        if not self.replies:
+            return self.unasked(first, data, pos, stop)
+        reply = self.replies[0]
+        question = reply.question
+        if question is not None:
+            question.keep(data[pos + 4 : stop])
+        if self.phase == COLUMNS:
+            self.left -= 1
+            if self.left == 0:
+                self.phase = ROWS
+                self.end_definitions(reply, data[pos + 3])
+        elif self.phase == DEFINITIONS:
+            return self.definition(reply, data, pos)
+        elif first == ERR:
+            return self.ended_by_error(reply, data[pos + 4 : stop])
+        elif self.phase == ROWS:
+            return self.ended(reply, EOF, data, pos, stop)
+        else:
+            return self.first_packet(reply, first, data, pos, stop)
+        return PASS if question is None else SWALLOW
+
+    def first_packet(self, reply: Reply, first: int, data: bytes, pos: i64, stop: i64) -> int:
+        """The first packet of a reply, or of a further result."""
+        if reply.kind == pl.PREPARED and first == OK:
+            return self.prepared(reply, data, pos, stop)
+        if reply.kind == pl.TEXT:
+            self.complete(reply)
+        elif first == OK or (first == EOF and stop - pos - 4 < MAX_PAYLOAD_BYTES):
+            return self.ended(reply, first, data, pos, stop)
+        elif reply.kind == pl.PREPARED or self.phase == FILE:
+            self.error = "reply to a command that was not sent"
+        elif first == LOCAL_INFILE:
+            self.phase = FILE
+            if self.client is not None:
+                self.client.file_sent = False
+        elif reply.kind != pl.DEFINITIONS:
+            self.column_count(reply, data, pos, stop)
+        return PASS if reply.question is None else SWALLOW
+
+    def column_count(self, reply: Reply, data: bytes, pos: i64, stop: i64) -> None:
+        try:
+            count, position = read_lenenc_int(data[pos + 4 : stop], 0)
+        except ProtocolError:
+            count, position = 0, 0
+        if count == 0:
+            self.error = "malformed column count"
+            return
+        described = True
+        if self.capabilities & CLIENT_OPTIONAL_RESULTSET_METADATA and pos + 4 + position < stop:
+            described = data[pos + 4 + position] == 1
+        self.left = count
+        self.phase = COLUMNS
+        if not described:
+            self.left = 0
+            self.phase = ROWS
+            self.end_definitions(reply, data[pos + 3])
+
+    # Results.
+
+    def ended(self, reply: Reply, first: int, data: bytes, pos: i64, stop: i64) -> int:
+        """An OK packet, which ends a result, and the reply unless more results follow."""
+        try:
+            ok = read_ok(data[pos + 4 : stop])
+        except ProtocolError:
+            self.error = "malformed OK packet"
+            return SWALLOW
+        self.status = ok.status
+        self.failed = False
+        client = self.client
+        if client is None or reply.question is not None:
+            if client is not None:
+                client.session.heard_ours(ok, self, reply)
+            self.end_result(ok, reply)
+            return SWALLOW
+        verdict = PASS
+        sequence = data[pos + 3]
+        if self.eof_due and not ok.status & SERVER_STATUS_CURSOR_EXISTS:
+            self.put_in_eof(sequence, ahead=True)
+            verdict = AHEAD
+        self.eof_due = False
+        client.session.heard(ok, self)
+        client.heard_status(ok.status)
+        payload = client.translated(ok, first)
+        if payload is not None:
+            self.substitute += packet(payload, sequence + int(self.shift))
+            verdict = SWALLOW
+        self.end_result(ok, reply)
+        return verdict
+
+    def end_result(self, ok: Ok, reply: Reply) -> None:
+        self.phase = FIRST
+        if not ok.status & SERVER_MORE_RESULTS_EXISTS:
+            self.complete(reply)
+
+    def ended_by_error(self, reply: Reply, payload: bytes) -> int:
+        """An ERR packet, which ends a reply whatever was to follow."""
+        self.failed = True
+        client = self.client
+        question = reply.question
+        if question is not None:
+            question.error = payload
+            self.complete(reply)
+            return SWALLOW
+        if client is not None:
+            client.session.heard_error(self)
+            preparation = reply.preparation
+            if preparation is not None and preparation.ours:
+                client.preparation_failed()
+                if preparation.silent:
+                    self.completed -= 1
+                    self.complete(reply)
+                    return SWALLOW
+        self.complete(reply)
+        return PASS
+
+    def complete(self, reply: Reply) -> None:
+        """A reply has come to its end."""
+        del self.replies[0]
+        self.phase = FIRST
+        self.shift = 0
+        self.eof_due = False
+        if reply.question is None:
+            self.completed += 1
+        self.begin()
+        client = self.client
+        self.resume = client is not None and client.waiting
+        if reply.question is not None:
+            self.answered(reply.question)
+
+    def begin(self) -> None:
+        """Get ready for the next reply owed."""
+        if self.replies:
+            reply = self.replies[0]
+            self.swallowing = reply.question is not None
+            self.phase = ROWS if reply.kind == pl.ROWS else FIRST
+
+    def end_definitions(self, reply: Reply, sequence: int) -> None:
+        """Definitions of columns are complete: a client may need an EOF packet here."""
+        if reply.question is None and self.client is not None and self.client.eofs:
+            if reply.cursor:
+                self.eof_due = True
+            else:
+                self.put_in_eof(sequence, ahead=False)
+
+    def put_in_eof(self, sequence: int, *, ahead: bool) -> None:
+        """Put an EOF packet in, ahead of or behind the packet with this sequence id."""
+        self.eof_due = False
+        position = sequence + int(self.shift) + (0 if ahead else 1)
+        self.substitute += packet(eof_payload(self.status, 0), position)
+        self.shift += 1
+
+    # Preparing.
+
+    def prepared(self, reply: Reply, data: bytes, pos: i64, stop: i64) -> int:
+        """The first packet of COM_STMT_PREPARE's response."""
+        if stop - pos < 16 or reply.preparation is None:
+            self.error = "malformed response to COM_STMT_PREPARE"
+            return SWALLOW
+        statement = reply.preparation.client_statement
+        reply.preparation.server_number = int.from_bytes(data[pos + 5 : pos + 9], "little")
+        columns: i64 = data[pos + 9] | (data[pos + 10] << 8)
+        parameters: i64 = data[pos + 11] | (data[pos + 12] << 8)
+        statement.parameters = int(parameters)
+        if stop - pos > 16 and data[pos + 16] == 0:
+            columns = parameters = 0
+        self.left = parameters if parameters else columns
+        self.left_behind = columns if parameters else 0
+        self.phase = DEFINITIONS
+        self.failed = False
+        if not reply.preparation.ours:
+            head = data[pos + 4 : stop]
+            number = statement.number.to_bytes(4, "little")
+            self.substitute = packet(head[:1] + number + head[5:], data[pos + 3])
+        if self.left == 0:
+            self.all_defined(reply)
+        return SWALLOW
+
+    def definition(self, reply: Reply, data: bytes, pos: i64) -> int:
+        """One definition of a parameter or a column, of COM_STMT_PREPARE's response."""
+        preparation = reply.preparation
+        ours = preparation is None or preparation.ours
+        self.left -= 1
+        if self.left == 0:
+            if not ours:
+                self.end_definitions(reply, data[pos + 3])
+            self.left = self.left_behind
+            self.left_behind = 0
+            if self.left == 0:
+                self.all_defined(reply)
+        return SWALLOW if ours else PASS
+
+    def all_defined(self, reply: Reply) -> None:
+        """A statement is prepared."""
+        preparation = reply.preparation
+        if preparation is not None:
+            self.statement_prepared(preparation)
+            if preparation.ours:
+                self.completed -= 1
+        self.complete(reply)
+
+    # What derived classes know more of.
+
+    def unasked(self, first: int, data: bytes, pos: i64, stop: i64) -> int:
+        """A packet while no reply is owed: only a farewell is allowed."""
+        if first == ERR:
+            self.farewell = True
+            return PASS if self.client is not None else SWALLOW
+        self.error = "reply to a command that was not sent"
+        return SWALLOW
+
+    def answered(self, question: Question) -> None:
+        """The reply to a question of ours is complete."""
+        raise NotImplementedError
+
+    def statement_prepared(self, preparation: Preparation) -> None:
+        """The server has prepared a statement."""
+        raise NotImplementedError
+
+
+def _cut(data: bytes, shifted: bytearray | None, start: i64, stop: i64) -> bytes:
+    return data[start:stop] if shifted is None else bytes(shifted[start:stop])

@@ -1,0 +1,286 @@
+"""What a client sends while it has no server connection, as far as it can be dealt with without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import ClientProtocolError, PacketsOutOfOrder, ProxyError
+from proxy.mysql import effects as fx
+from proxy.mysql.constants import (
+    CLIENT_DEPRECATE_EOF,
+    CLIENT_MULTI_STATEMENTS,
+    CLIENT_QUERY_ATTRIBUTES,
+    CLIENT_SESSION_TRACK,
+    COM_BINLOG_DUMP,
+    COM_BINLOG_DUMP_GTID,
+    COM_CHANGE_USER,
+    COM_CLONE,
+    COM_PING,
+    COM_QUERY,
+    COM_QUIT,
+    COM_REGISTER_SLAVE,
+    COM_RESET_CONNECTION,
+    COM_SET_OPTION,
+    COM_STMT_CLOSE,
+    COM_STMT_EXECUTE,
+    COM_STMT_FETCH,
+    COM_STMT_RESET,
+    COM_TABLE_DUMP,
+    EOF,
+    HOLD_LIMIT_BYTES,
+    OK,
+    SERVER_STATUS_NO_BACKSLASH_ESCAPES,
+)
+from proxy.mysql.inspection import inspect
+from proxy.mysql.lenenc import lenenc, packet
+from proxy.mysql.messages import Ok, eof_payload, err_payload, ok_payload
+from proxy.mysql.query_attributes import text_start
+from proxy.mysql.reply import error_payload
+from proxy.mysql.session import Session
+from proxy.mysql.tracking import filter_track
+from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
+
+if TYPE_CHECKING:
+    from proxy.mysql.capabilities import ClientFacts
+    from proxy.mysql.effects import Effects
+    from proxy.mysql.pool_state import PoolState
+    from proxy.mysql.prepared import ClientStatement
+
+_REPLICATION: Final = frozenset(
+    {COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID, COM_TABLE_DUMP, COM_REGISTER_SLAVE, COM_CLONE}
+)
+_LAST_PREPARED: Final = 0xFFFFFFFF
+"""MariaDB's clients mean the statement they prepared last."""
+
+
+class RestingStream(ClientStream):
+    """The part of a client's protocol state that needs no server connection."""
+
+    def __init__(self, shared: PoolState, facts: ClientFacts, schema: bytes) -> None:
+        super().__init__()
+        self.shared = shared
+        self.session = Session(shared, schema)
+        self.capabilities = facts.capabilities
+        self.sequence = facts.sequence
+        """Sequence id of the next packet to the client that answers no command."""
+        self.eofs = not facts.capabilities & CLIENT_DEPRECATE_EOF
+        """EOF packets end its column definitions and rows."""
+        self.tracks = bool(facts.capabilities & CLIENT_SESSION_TRACK)
+        self.attributes = bool(facts.capabilities & CLIENT_QUERY_ATTRIBUTES)
+        self.statements: dict[int, ClientStatement] = {}
+        self.prepared_last: ClientStatement | None = None
+        self.dropping = 0
+        """Bytes still to be dropped of a command that was refused."""
+
+    def demand(self, data: bytes) -> int:
+        """Look at the first commands; those that need no server are answered here.
+
+        What remains is left in ``held``.
+        """
+        self.to_client = b""
+        while True:
+            data = self.drop(data)
+            self.held = data
+            if len(data) < 5:
+                if len(data) == 4 and not data[:3].strip(b"\0"):
+                    self.error = ClientProtocolError("malformed packet")
+                    return NEED_NOTHING
+                return NEED_BYTES
+            length = int.from_bytes(data[:3], "little")
+            if not self.in_order(data[3], length):
+                return NEED_NOTHING
+            if len(data) < min(length + 4, HOLD_LIMIT_BYTES):
+                return NEED_BYTES
+            if not self.answered_alone(data[4], data[4 : 4 + length], attached=False):
+                return NEED_SERVER
+            self.held = data = data[4 + length :]
+            if self.terminated:
+                return NEED_NOTHING
+
+    def drop(self, data: bytes) -> bytes:
+        if self.dropping and data:
+            dropped = min(self.dropping, len(data))
+            self.dropping -= dropped
+            return data[dropped:]
+        return data
+
+    def in_order(self, sequence: int, length: int) -> bool:
+        """Check the header of a command's first packet."""
+        if sequence != 0:
+            self.error = PacketsOutOfOrder("Got packets out of order")
+        elif length == 0:
+            self.error = ClientProtocolError("malformed packet")
+        return self.error is None
+
+    def answer_alone(self) -> bool:
+        return False
+
+    # Commands that need no server.
+
+    def answered_alone(self, code: int, payload: bytes, *, attached: bool) -> bool:
+        """Deal with a command without asking the server, if that can be; say whether it was."""
+        if code == COM_QUERY:
+            return not attached and self.shows_kept(payload)
+        if code == COM_QUIT:
+            self.terminated = True
+            return True
+        if code == COM_PING:
+            # A ping tells how many messages there are (observed on MySQL 9.7.4).
+            self.answer(Ok(status=self.session.status, warnings=self.session.warnings))
+            return True
+        if code in (COM_STMT_EXECUTE, COM_STMT_FETCH, COM_STMT_RESET, COM_STMT_CLOSE):
+            return self.statement_alone(code, payload)
+        if code == COM_SET_OPTION:
+            return self.set_option(payload)
+        if code == COM_RESET_CONNECTION:
+            return not attached and self.reset_alone()
+        if code in _REPLICATION:
+            self.answer_error(1235, "42000", "Tidegate does not relay replication")
+            return True
+        if code == COM_CHANGE_USER:
+            self.answer_error(1047, "08S01", "Unknown command")
+            return True
+        return False
+
+    def answer(self, ok: Ok, header: int = OK) -> None:
+        payload = self.translated(ok, header)
+        if payload is None:
+            payload = ok_payload(ok, session_track=self.tracks, header=header)
+        self.to_client += packet(payload, 1)
+
+    def answer_error(self, errno: int, sqlstate: str, text: str) -> None:
+        self.to_client += packet(err_payload(errno, sqlstate, text), 1)
+
+    def reset_alone(self) -> bool:
+        """Reset the session; a server is only needed to learn once what that leads to."""
+        if self.shared.after_reset is None:
+            return False
+        self.reset_session()
+        self.session.settings = self.shared.after_reset
+        self.answer(Ok(status=self.session.status))
+        return True
+
+    def reset_session(self) -> None:
+        self.statements.clear()
+        self.prepared_last = None
+        self.session.reset(self.shared.after_reset or self.shared.settings.none)
+        self.session.status = self.shared.status
+
+    def set_option(self, payload: bytes) -> bool:
+        """MULTI_STATEMENTS is part of what server connections have in common."""
+        wanted = payload[1:3] == b"\0\0"
+        if len(payload) != 3 or wanted != bool(self.capabilities & CLIENT_MULTI_STATEMENTS):
+            return False
+        self.answer(Ok(status=self.session.status), EOF)
+        return True
+
+    def shows_kept(self, payload: bytes) -> bool:
+        """Answer SHOW WARNINGS and its like from what was kept."""
+        effects = self.inspect(payload)
+        if effects is None or effects.shows == fx.SHOWS_NOTHING:
+            return False
+        session = self.session
+        kept = session.diagnostics
+        if kept is None:
+            kept = self.shared.no_warnings
+        if kept is None or session.warnings_due:
+            return False
+        found = kept.answer(
+            effects.shows, effects.show_limit, session.status, deprecate_eof=not self.eofs
+        )
+        if found is None:
+            return False
+        self.to_client += found
+        return True
+
+    def inspect(self, payload: bytes) -> Effects | None:
+        """Look at the text of a COM_QUERY or COM_STMT_PREPARE."""
+        start = 1
+        if self.attributes and payload[0] == COM_QUERY:
+            start = text_start(payload)
+        session = self.session
+        return inspect(
+            payload[start:],
+            bool(session.status & SERVER_STATUS_NO_BACKSLASH_ESCAPES),
+            self.shared.is_multibyte(session.settings),
+        )
+
+    # Prepared statements.
+
+    def statement(self, payload: bytes) -> ClientStatement | None:
+        """The statement that a command's id means."""
+        number = int.from_bytes(payload[1:5], "little")
+        if number == _LAST_PREPARED:
+            return self.prepared_last
+        return self.statements.get(number)
+
+    def statement_alone(self, code: int, payload: bytes) -> bool:
+        statement = self.statement(payload)
+        if code == COM_STMT_CLOSE:
+            if statement is not None and not self.close_on_server(statement):
+                del self.statements[statement.number]
+            return True
+        if statement is None or len(payload) < 5:
+            self.unknown_statement(code, int.from_bytes(payload[1:5], "little"))
+            return True
+        if code == COM_STMT_FETCH and not statement.cursor:
+            self.answer_error(
+                1421, "HY000", f"The statement ({statement.number}) has no open cursor."
+            )
+            return True
+        if code == COM_STMT_RESET and statement.number not in self.session.holding:
+            self.answer(Ok(status=self.session.status))
+            return True
+        return False
+
+    def close_on_server(self, statement: ClientStatement) -> bool:
+        """Close what the server connection holds of a statement; says nothing needs be done."""
+        return False
+
+    def unknown_statement(self, code: int, number: int) -> None:
+        by = self.shared.unknown_statement_by(code)
+        self.answer_error(
+            1243, "HY000", f"Unknown prepared statement handler ({number}) given to {by}"
+        )
+
+    # Replies.
+
+    def translated(self, ok: Ok, header: int) -> bytes | None:
+        """An OK packet as this client must see it; ``None`` if it can stay as it is."""
+        if header == EOF and self.eofs:
+            return eof_payload(ok.status & 0xBFFF, ok.warnings)
+        if not ok.track:
+            return None
+        track = b""
+        if self.tracks:
+            asked = self.shared.tracking
+            track = filter_track(
+                ok.track,
+                asked.variables,
+                schema=asked.schema,
+                state_change=asked.state_change,
+                gtids=asked.gtids,
+                transaction_info=asked.transaction_info,
+            )
+        kept = Ok(
+            ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info, track
+        )
+        return ok_payload(kept, session_track=self.tracks, header=header)
+
+    def greet(self) -> bytes:
+        """Encode the OK packet that ends the login."""
+        track = b""
+        schema = self.session.schema
+        if self.tracks and schema and self.shared.tracking.schema:
+            track = b"\x01" + lenenc(lenenc(schema))
+        ok = Ok(status=self.shared.status, track=track)
+        greeting = packet(ok_payload(ok, session_track=self.tracks), self.sequence)
+        self.sequence = 0
+        return greeting
+
+    def refuse(self, error: ProxyError) -> None:
+        """Answer the held command with an error."""
+        length = int.from_bytes(self.held[:3], "little")
+        self.dropping = max(0, length + 4 - len(self.held))
+        self.held = self.held[length + 4 :]
+        self.to_client = packet(error_payload(error), 1)

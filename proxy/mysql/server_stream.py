@@ -1,0 +1,143 @@
+"""One MySQL or MariaDB server connection, as the pool and its clients see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.mysql import pipeline as pl
+from proxy.mysql import recovery
+from proxy.mysql.capabilities import is_mariadb
+from proxy.mysql.constants import (
+    CLIENT_QUERY_ATTRIBUTES,
+    COM_QUIT,
+    COM_STMT_CLOSE,
+    MARIADB_CLIENT_EXTENDED_METADATA,
+    SERVER_STATUS_IN_TRANS,
+)
+from proxy.mysql.pipeline import Question, Reply
+from proxy.mysql.prepared import ServerStatements
+from proxy.mysql.reply_stream import FILE, PASS, ReplyStream
+
+if TYPE_CHECKING:
+    from proxy.mysql.pool_state import PoolState
+    from proxy.mysql.prepared import Preparation
+    from proxy.mysql.session import Session
+    from proxy.wire.dialect import ServerSession
+
+_QUIT: Final = pl.command(COM_QUIT)
+
+
+class MysqlServerStream(ReplyStream):
+    """Protocol state of one server connection."""
+
+    def __init__(self, shared: PoolState, session: ServerSession) -> None:
+        super().__init__(session.capabilities)
+        self.shared = shared
+        self.attributes = bool(session.capabilities & CLIENT_QUERY_ATTRIBUTES)
+        self.extended = bool(session.capabilities & MARIADB_CLIENT_EXTENDED_METADATA)
+        self.mariadb = is_mariadb(session.reported["server_version"])
+        self.reported = session.reported
+        self.settings = shared.settings.none
+        """System variables that differ from what the connection started with."""
+        self.schema = shared.schema
+        """Default schema; empty for none."""
+        self.user_variables = shared.no_user_variables
+        """User variables that exist here, by name: an expression of the value."""
+        self.insert_id = 0
+        """What LAST_INSERT_ID() is here."""
+        self.last_session: Session | None = None
+        """Session whose statement was the last here: diagnostics are its own."""
+        self.statements = ServerStatements(shared.max_prepared_statements)
+        self.obsolete: list[int] = []
+        """Ids of prepared statements to be closed."""
+        self.dirty = False
+        """Holds state that only COM_RESET_CONNECTION removes."""
+        self.spoilt = False
+        """Holds state that nothing removes: not for reuse."""
+
+    # What the link asks.
+
+    def is_idle(self) -> bool:
+        # After an ERR nobody knows: then the session asks (``settle``).
+        return (self.failed or self.status & SERVER_STATUS_IN_TRANS == 0) and self.is_quiet()
+
+    def is_quiet(self) -> bool:
+        return not self.replies and self.remain == 0 and not self.partial and not self.continued
+
+    def is_forwarding(self) -> bool:
+        return (self.remain > 0 or self.continued) and self.remain_verdict == PASS
+
+    def awaits_client(self) -> bool:
+        return self.phase == FILE or (
+            not self.replies and self.status & SERVER_STATUS_IN_TRANS != 0
+        )
+
+    def has_backlog(self) -> bool:
+        return False  # A client's second command is held until the first is answered.
+
+    def in_transaction(self) -> bool:
+        return self.status & SERVER_STATUS_IN_TRANS != 0
+
+    def needs_cleaning(self) -> bool:
+        return self.dirty
+
+    def goodbye(self) -> bytes:
+        return _QUIT
+
+    def reusable(self) -> bool:
+        return not self.spoilt and not self.error
+
+    def probe(self) -> bytes:
+        return self.ask(b"DO 0", pl.PROBE)
+
+    def unstick(self) -> bytes:
+        return b""
+
+    def recover(self) -> bytes:
+        return recovery.recover(self)
+
+    # Commands.
+
+    def push(self, reply: Reply) -> None:
+        """Note a command that is sent: its reply is owed."""
+        self.replies.append(reply)
+        if len(self.replies) == 1:
+            self.begin()
+
+    def ask(self, sql: bytes, purpose: int) -> bytes:
+        """Encode a query of ours and note that its reply is ours."""
+        self.push(Reply(pl.RESULT, Question(purpose)))
+        return pl.query(sql, attributes=self.attributes)
+
+    def order(self, code: int, payload: bytes, purpose: int) -> bytes:
+        """Encode another command of ours that OK or ERR answers."""
+        self.push(Reply(pl.RESULT, Question(purpose)))
+        return pl.command(code, payload)
+
+    def close_obsolete(self) -> bytes:
+        """Encode the closing of statements that are not needed any more; nothing answers it."""
+        numbers = self.obsolete
+        self.obsolete = []
+        return b"".join(pl.command(COM_STMT_CLOSE, n.to_bytes(4, "little")) for n in numbers)
+
+    # Answers.
+
+    def answered(self, question: Question) -> None:
+        client = self.client
+        purpose = question.purpose
+        if purpose == pl.AFTER_RESET:
+            self.settings = self.shared.learn_after_reset(question)
+            if client is not None:
+                client.session.settings = self.settings
+        elif purpose == pl.CLEAN or purpose == pl.RESET:
+            self.spoilt = self.spoilt or bool(question.error)
+        elif client is not None:
+            client.question_answered(question)
+        elif question.error:
+            self.spoilt = True
+
+    def statement_prepared(self, preparation: Preparation) -> None:
+        statement = preparation.client_statement.statement
+        self.obsolete += self.statements.add(statement, preparation.server_number)
+        if self.client is not None and not preparation.ours:
+            self.client.prepared(preparation.client_statement)

@@ -1,0 +1,333 @@
+"""What a client session carries from one server connection to the next, and what pins it.
+
+System variables, the default schema, user variables, LAST_INSERT_ID() and the diagnostics area are
+carried. What the server reports (``tracking.py``) says which variables changed; what it does not
+report is asked of it (``settle``) before the connection is left. Everything else that statements
+may leave behind pins the session, until it is reset or the state provably ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import ProtocolError
+from proxy.mysql import effects as fx
+from proxy.mysql import pipeline as pl
+from proxy.mysql import user_variables as uv
+from proxy.mysql.constants import SERVER_STATUS_IN_TRANS
+from proxy.mysql.diagnostics import QUESTION as SHOW_WARNINGS
+from proxy.mysql.diagnostics import Diagnostics
+from proxy.mysql.effects import REASONS, Effects
+from proxy.mysql.settings import Settings, answers, question, read_changes, replay_sql
+from proxy.mysql.text_rows import text_row
+from proxy.mysql.tracking import REPORT_ALL, Track, only_statement_id, read_track
+
+if TYPE_CHECKING:
+    from proxy.mysql.messages import Ok
+    from proxy.mysql.pipeline import Question, Reply
+    from proxy.mysql.pool_state import PoolState
+    from proxy.mysql.server_stream import MysqlServerStream
+
+SESSION_POOLING: Final = "session_pooling"
+_KEPT_ELSEWHERE: Final = (
+    fx.USER_VARIABLE | fx.LOCK_TABLES | fx.TRANSACTION_CHARACTERISTICS | fx.SET_STATEMENT
+)
+"""Kinds of state that the text only suspects and the server tells."""
+_MOST_ATTEMPTS: Final = 3
+
+
+class Session:
+    """State of one client session."""
+
+    def __init__(self, shared: PoolState, schema: bytes) -> None:
+        self.shared = shared
+        self.start_schema = schema
+        self.schema = schema
+        """Default schema; empty for none."""
+        self.settings: Settings = shared.settings.none
+        self.user_variables = shared.no_user_variables
+        self.insert_id = 0
+        self.status: int = shared.status
+        """Status flags as the client last saw them."""
+        self.warnings = 0
+        """Messages in the diagnostics area, as far as a reply tells."""
+        self.diagnostics: Diagnostics | None = None
+        """The messages, if they have been asked for."""
+        self.pins = 0
+        """Kinds of state on the server connection (``effects.TEMPORARY_TABLE`` ...)."""
+        self.lingering = ""
+        """Reason to stay pinned until the next statement."""
+        self.permanent = ""
+        """Reason to stay pinned until the session is reset."""
+        self.holding: set[int] = set()
+        """Prepared statements with a cursor or long data on the server connection."""
+        # What the statement under way may do.
+        self.effects: Effects | None = None
+        self.several = False
+        """It may be several statements."""
+        # What is to be asked before the connection is left.
+        self.unknown: set[str] = set()
+        self.asked: set[str] = set()
+        self.written: set[bytes] = set()
+        """User variables that were perhaps written."""
+        self.asked_names: list[bytes] = []
+        self.insert_id_due = False
+        self.warnings_due = False
+        self.report_due = False
+        self.attempts = 0
+
+    def pin_reason(self) -> str:
+        """Why the session keeps its server connection; empty if it does not."""
+        if self.permanent:
+            return self.permanent
+        if self.pins:
+            return REASONS[self.pins & -self.pins]
+        if self.holding:
+            return "prepared_statement_in_use"
+        return self.lingering
+
+    def reset(self, settings: Settings) -> None:
+        """Go back to what COM_RESET_CONNECTION leaves, which keeps the default schema."""
+        session_pooling = self.permanent == SESSION_POOLING
+        self.settings = settings
+        self.user_variables = self.shared.no_user_variables
+        self.insert_id = 0
+        self.warnings = 0
+        self.diagnostics = None
+        self.pins = 0
+        self.lingering = ""
+        self.permanent = SESSION_POOLING if session_pooling else ""
+        self.holding = set()
+        self.effects = None
+        self.forget_questions()
+
+    def forget_questions(self) -> None:
+        self.unknown = set()
+        self.written = set()
+        self.insert_id_due = False
+        self.warnings_due = False
+        self.report_due = False
+        self.attempts = 0
+
+    # Coming to a server connection.
+
+    def replay(self, server: MysqlServerStream) -> bytes:
+        """Turn the connection's variables into the session's; ``b""`` if nothing is to be done."""
+        message = b""
+        if server.settings is not self.settings:
+            sql = replay_sql(server.settings, self.settings, self.shared.baseline)
+            server.settings = self.settings
+            if sql:
+                message = server.ask(sql, pl.REPLAY)
+        if server.user_variables is not self.user_variables:
+            held = server.user_variables
+            wanted = self.user_variables
+            gone = [name for name in held if name not in wanted]
+            new = {name: value for name, value in wanted.items() if held.get(name) != value}
+            server.user_variables = wanted
+            sql = uv.restore_sql(new, gone)
+            if sql:
+                message += server.ask(sql, pl.REPLAY)
+        if message:
+            server.last_session = None
+        return message
+
+    def replay_insert_id(self, server: MysqlServerStream) -> bytes:
+        """Give the connection the session's LAST_INSERT_ID()."""
+        if server.insert_id == self.insert_id or self.insert_id_due:
+            return b""
+        server.insert_id = self.insert_id
+        server.last_session = None
+        return server.ask(b"SET LAST_INSERT_ID=%d" % self.insert_id, pl.REPLAY)
+
+    # While statements run.
+
+    def begins(self, effects: Effects | None, *, several: bool) -> None:
+        """A command of the client's is sent."""
+        self.effects = effects
+        self.several = several
+        self.lingering = ""
+        if effects is not None and effects.permanent:
+            self.permanent = self.permanent or effects.permanent
+
+    def heard(self, ok: Ok, server: MysqlServerStream) -> None:
+        """An OK packet for the client."""
+        self.status = ok.status
+        self.warnings = ok.warnings
+        self.warnings_due = ok.warnings > 0
+        self.diagnostics = None
+        server.last_session = self
+        if ok.last_insert_id:
+            self.insert_id_due = True
+        effects = self.effects
+        if effects is not None:
+            self.note_effects(effects, server)
+        if ok.track and not only_statement_id(ok.track):
+            self.note_track(read_track(ok.track), server)
+
+    def heard_error(self, server: MysqlServerStream) -> None:
+        """An ERR packet for the client."""
+        self.warnings = 1
+        self.warnings_due = True
+        self.diagnostics = None
+        self.report_due = True
+        server.last_session = self
+        effects = self.effects
+        if effects is not None and (self.several or effects.may_begin & fx.STORED_PROGRAM):
+            self.note_effects(effects, server)
+
+    def heard_ours(self, ok: Ok, server: MysqlServerStream, reply: Reply) -> None:
+        """An OK packet that ends the reply to a question of ours."""
+        purpose = reply.question.purpose if reply.question is not None else 0
+        if purpose == pl.WARNINGS or purpose == pl.REPORT:
+            in_transaction = ok.status & SERVER_STATUS_IN_TRANS
+            self.status = (self.status & ~SERVER_STATUS_IN_TRANS) | in_transaction
+            if ok.track and not only_statement_id(ok.track):
+                self.note_track(read_track(ok.track), server)
+
+    def note_effects(self, effects: Effects, server: MysqlServerStream) -> None:
+        begun = effects.may_begin & ~_KEPT_ELSEWHERE & ~fx.STORED_PROGRAM
+        self.pins = (self.pins | begun) & ~(effects.may_end & fx.ENDED_BY_TEXT & ~begun)
+        if effects.may_end & fx.XA_TRANSACTION and not server.in_transaction():
+            self.pins &= ~fx.XA_TRANSACTION
+        if effects.may_begin & fx.SET_STATEMENT:
+            self.report_due = True
+        if effects.calc_found_rows:
+            self.lingering = "found_rows"
+        if effects.writes_user_variables:
+            if effects.user_variables:
+                self.written |= effects.user_variables
+            else:
+                self.pins |= fx.USER_VARIABLE
+        if self.pins or self.permanent:
+            server.dirty = True
+
+    def note_track(self, track: Track, server: MysqlServerStream) -> None:
+        """Take what the server reports."""
+        if track.schema is not None:
+            self.schema = track.schema.encode("utf-8", "surrogateescape")
+            server.schema = self.schema
+            if not self.schema or not self.start_schema:
+                self.permanent = self.permanent or "default_schema"
+                server.spoilt = True
+        if track.transaction is not None:
+            self.pin(fx.LOCK_TABLES, track.locks_tables, server)
+        if track.characteristics is not None:
+            one_shot = track.characteristics.startswith("SET TRANSACTION")
+            self.pin(fx.TRANSACTION_CHARACTERISTICS, one_shot, server)
+        if track.variables:
+            self.note_variables(track, server)
+        if track.state_changed and not track.variables and track.schema is None:
+            effects = self.effects
+            if effects is None or effects.may_begin & fx.STORED_PROGRAM:
+                # A stored program has made something that no text names.
+                self.pin(fx.STORED_PROGRAM, True, server)
+
+    def pin(self, kind: int, held: bool, server: MysqlServerStream) -> None:
+        if held:
+            self.pins |= kind
+            server.dirty = True
+        else:
+            self.pins &= ~kind
+
+    def note_variables(self, track: Track, server: MysqlServerStream) -> None:
+        changes = read_changes(track.variables, self.shared.baseline)
+        if changes.values:
+            self.settings = self.shared.settings.updated(self.settings, changes.values)
+            server.settings = self.settings
+        self.unknown |= changes.unknown
+        if changes.pins:
+            self.permanent = self.permanent or changes.pins[0]
+            server.dirty = True
+        if changes.last_insert_id:
+            self.insert_id_due = True
+
+    # At the end of a transaction.
+
+    def settle(self, server: MysqlServerStream) -> bytes:
+        """Ask the server what must be known before it is left; ``b""`` if nothing must be."""
+        if self.pin_reason():
+            return b""
+        message = b""
+        if server.failed or self.warnings_due:
+            message = self.ask_warnings(server)
+        if self.report_due:
+            self.report_due = False
+            message += server.ask(REPORT_ALL, pl.REPORT)
+        if self.insert_id_due:
+            self.insert_id_due = False
+            message += server.ask(b"SELECT LAST_INSERT_ID()", pl.INSERT_ID)
+        if message:
+            return message
+        if self.unknown:
+            self.asked = self.unknown
+            self.unknown = set()
+            message += server.ask(question(self.asked), pl.VARIABLES)
+        if self.written:
+            self.asked_names = sorted(self.written | self.user_variables.keys())
+            self.written = set()
+            message += server.ask(uv.question(self.asked_names), pl.USER_VARIABLES)
+        return message
+
+    def ask_warnings(self, server: MysqlServerStream) -> bytes:
+        self.attempts += 1
+        if self.attempts > _MOST_ATTEMPTS:
+            server.error = "SHOW WARNINGS failed"
+            return b""
+        self.warnings_due = False
+        return server.ask(SHOW_WARNINGS, pl.WARNINGS)
+
+    def answered(self, asked: Question, server: MysqlServerStream) -> None:
+        """Take the answer to a question of ``settle``."""
+        server.last_session = None
+        purpose = asked.purpose
+        if purpose == pl.WARNINGS:
+            self.take_warnings(asked, server)
+        elif asked.error or asked.too_long:
+            self.permanent = self.permanent or "unreadable_state"
+            server.dirty = True
+        elif purpose == pl.INSERT_ID:
+            value = text_row(asked.payloads[2])[0]
+            self.insert_id = int(value or b"0")
+            server.insert_id = self.insert_id
+        elif purpose == pl.VARIABLES:
+            row = [None if v is None else v.decode("utf-8", "surrogateescape")
+                   for v in text_row(asked.payloads[-2])]
+            found = answers(self.asked, row, self.shared.baseline)
+            self.settings = self.shared.settings.updated(self.settings, found)
+            server.settings = self.settings
+        elif purpose == pl.USER_VARIABLES:
+            self.take_user_variables(asked, server)
+
+    def take_warnings(self, asked: Question, server: MysqlServerStream) -> None:
+        if asked.error:
+            self.warnings_due = True  # A late KILL QUERY, perhaps: asked again.
+            return
+        self.attempts = 0
+        if asked.too_long:
+            self.lingering = "warnings"
+            return
+        try:
+            self.diagnostics = Diagnostics(
+                asked.payloads, self.warnings, extended=server.extended
+            )
+        except ProtocolError as error:
+            server.error = str(error)
+
+    def take_user_variables(self, asked: Question, server: MysqlServerStream) -> None:
+        names = self.asked_names
+        columns = uv.COLUMNS * len(names)
+        try:
+            definitions = [
+                uv.read_column(payload, extended=server.extended)
+                for payload in asked.payloads[1 : 1 + columns]
+            ]
+            values = uv.read_values(names, definitions, text_row(asked.payloads[1 + columns]))
+        except (ProtocolError, IndexError):
+            values = None
+        if values is None or uv.size(values) > uv.MOST_BYTES:
+            self.pin(fx.USER_VARIABLE, True, server)
+            return
+        values = {name: value for name, value in values.items() if value != b"NULL"}
+        self.user_variables = values or self.shared.no_user_variables
+        server.user_variables = self.user_variables
