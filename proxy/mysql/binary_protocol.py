@@ -32,9 +32,7 @@ class ExecuteTypes:
         self.bulk = bulk
 
 
-def execute_types(
-    payload: bytes, parameters: int, *, attributes: bool
-) -> ExecuteTypes | None:
+def execute_types(payload: bytes, parameters: int, *, attributes: bool) -> ExecuteTypes | None:
     """Find the parameter types in a command for a statement with this many parameters.
 
     ``attributes``: whether CLIENT_QUERY_ATTRIBUTES is in force. ``None`` if the command has no

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
-from proxy.errors import ProtocolError
+from proxy.mysql.capabilities import is_mariadb
 from proxy.mysql.constants import (
     COM_STMT_BULK_EXECUTE,
     COM_STMT_FETCH,
@@ -54,12 +55,14 @@ class PoolState:
         self.max_prepared_statements = max_prepared_statements
         self.baseline: dict[str, str] = {}
         """Session variables of a fresh server connection."""
+        self.mariadb = False
         self.tracking = Tracking({})
         self.after_reset: Settings | None = None
         """Settings of a connection after COM_RESET_CONNECTION; ``None`` until one was reset."""
         self.no_user_variables: dict[bytes, bytes] = {}
-        self.no_warnings: Diagnostics | None = None
-        """Answer to SHOW WARNINGS where there are none."""
+        self._no_warnings: WeakKeyDictionary[Settings, Diagnostics] = WeakKeyDictionary()
+        self.connections = 0
+        """Server connections made so far."""
         self.proven = False
         """A server connection was opened since this was last asked: logins are welcome."""
         self.status: int = SERVER_STATUS_AUTOCOMMIT
@@ -74,13 +77,22 @@ class PoolState:
         if baseline and baseline != self.baseline:
             self.baseline = baseline
             self.tracking = Tracking(baseline)
+            self.mariadb = is_mariadb(baseline.get("version", ""))
 
-    def learn_no_warnings(self, payloads: list[bytes], *, extended: bool = False) -> None:
-        """Take note of the reply to SHOW WARNINGS where there are none."""
-        try:
-            self.no_warnings = Diagnostics(payloads, 0, extended=extended)
-        except ProtocolError:
-            self.no_warnings = None
+    def learn_no_warnings(
+        self, payloads: list[bytes], settings: Settings | None = None, *, extended: bool = False
+    ) -> None:
+        """Take note of the reply to SHOW WARNINGS where there are none.
+
+        Its columns depend on the session's character set. Raises ``ProtocolError``.
+        """
+        key = settings or self.settings.none
+        if key not in self._no_warnings:
+            self._no_warnings[key] = Diagnostics(payloads, 0, extended=extended)
+
+    def no_warnings(self, settings: Settings) -> Diagnostics | None:
+        """Answer to SHOW WARNINGS where there are none."""
+        return self._no_warnings.get(settings) or self._no_warnings.get(self.settings.none)
 
     def learn_after_reset(self, question: Question) -> Settings:
         """Take note of the variables of a connection that has been reset."""
@@ -99,7 +111,7 @@ class PoolState:
 
     def unknown_statement_by(self, code: int) -> str:
         """Name of the server's function that complains of an unknown statement id."""
-        if "mariadb" not in self.baseline.get("version", "").lower():
+        if not self.mariadb:
             return "mysql_stmt_precheck"
         return _MARIADB_FUNCTIONS.get(code, "mysqld_stmt_execute")
 
@@ -112,4 +124,6 @@ class PoolState:
 
     def forget_greetings(self) -> None:
         """Ask the server again before the next session is welcomed."""
+        self.connections = 0
+        """Server connections made so far."""
         self.proven = False

@@ -25,6 +25,7 @@ from proxy.mysql.constants import (
     MAX_PAYLOAD_BYTES,
     OK,
     SERVER_MORE_RESULTS_EXISTS,
+    SERVER_SESSION_STATE_CHANGED,
     SERVER_STATUS_AUTOCOMMIT,
     SERVER_STATUS_CURSOR_EXISTS,
 )
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from proxy.mysql.client_stream import MysqlClientStream
     from proxy.mysql.pipeline import Question, Reply
-    from proxy.mysql.prepared import Preparation
 
 PASS: Final = 0
 SWALLOW: Final = 1
@@ -97,6 +97,7 @@ class ReplyStream(ServerStream):
         start: i64 = 0
         parts: list[bytes] | None = None
         shifted: bytearray | None = None
+        eof_at = -1
         if self.remain > 0:
             pos = self.remain if self.remain < end else end
             self.remain -= pos
@@ -147,8 +148,13 @@ class ReplyStream(ServerStream):
                 if self.substitute:
                     parts = parts or []
                     parts.append(_cut(data, shifted, start, payload_end))
+                    eof_at = len(parts)
                     parts.append(self.take_substitute())
                     start = payload_end
+            if eof_at >= 0 and self.phase < ROWS and parts is not None:
+                # The result is complete already: a server tells its flags in the first EOF, too.
+                parts[eof_at] = packet(self.eof(), parts[eof_at][3])
+                eof_at = -1
             if stop > end:
                 self.remain = stop - end
                 self.remain_verdict = verdict
@@ -261,7 +267,7 @@ class ReplyStream(ServerStream):
         client = self.client
         if client is None or reply.question is not None:
             if client is not None:
-                client.session.heard_ours(ok, self, reply)
+                client.heard_ours(ok, reply)
             self.end_result(ok, reply)
             return SWALLOW
         verdict = PASS
@@ -270,8 +276,7 @@ class ReplyStream(ServerStream):
             self.put_in_eof(sequence, ahead=True)
             verdict = AHEAD
         self.eof_due = False
-        client.session.heard(ok, self)
-        client.heard_status(ok.status)
+        client.heard(ok)
         payload = client.translated(ok, first)
         if payload is not None:
             self.substitute += packet(payload, sequence + int(self.shift))
@@ -294,7 +299,7 @@ class ReplyStream(ServerStream):
             self.complete(reply)
             return SWALLOW
         if client is not None:
-            client.session.heard_error(self)
+            client.heard_error()
             preparation = reply.preparation
             if preparation is not None and preparation.ours:
                 client.preparation_failed()
@@ -338,57 +343,12 @@ class ReplyStream(ServerStream):
         """Put an EOF packet in, ahead of or behind the packet with this sequence id."""
         self.eof_due = False
         position = sequence + int(self.shift) + (0 if ahead else 1)
-        self.substitute += packet(eof_payload(self.status, 0), position)
+        self.substitute += packet(self.eof(), position)
         self.shift += 1
 
-    # Preparing.
-
-    def prepared(self, reply: Reply, data: bytes, pos: i64, stop: i64) -> int:
-        """The first packet of COM_STMT_PREPARE's response."""
-        if stop - pos < 16 or reply.preparation is None:
-            self.error = "malformed response to COM_STMT_PREPARE"
-            return SWALLOW
-        statement = reply.preparation.client_statement
-        reply.preparation.server_number = int.from_bytes(data[pos + 5 : pos + 9], "little")
-        columns: i64 = data[pos + 9] | (data[pos + 10] << 8)
-        parameters: i64 = data[pos + 11] | (data[pos + 12] << 8)
-        statement.parameters = int(parameters)
-        if stop - pos > 16 and data[pos + 16] == 0:
-            columns = parameters = 0
-        self.left = parameters if parameters else columns
-        self.left_behind = columns if parameters else 0
-        self.phase = DEFINITIONS
-        self.failed = False
-        if not reply.preparation.ours:
-            head = data[pos + 4 : stop]
-            number = statement.number.to_bytes(4, "little")
-            self.substitute = packet(head[:1] + number + head[5:], data[pos + 3])
-        if self.left == 0:
-            self.all_defined(reply)
-        return SWALLOW
-
-    def definition(self, reply: Reply, data: bytes, pos: i64) -> int:
-        """One definition of a parameter or a column, of COM_STMT_PREPARE's response."""
-        preparation = reply.preparation
-        ours = preparation is None or preparation.ours
-        self.left -= 1
-        if self.left == 0:
-            if not ours:
-                self.end_definitions(reply, data[pos + 3])
-            self.left = self.left_behind
-            self.left_behind = 0
-            if self.left == 0:
-                self.all_defined(reply)
-        return SWALLOW if ours else PASS
-
-    def all_defined(self, reply: Reply) -> None:
-        """A statement is prepared."""
-        preparation = reply.preparation
-        if preparation is not None:
-            self.statement_prepared(preparation)
-            if preparation.ours:
-                self.completed -= 1
-        self.complete(reply)
+    def eof(self) -> bytes:
+        """Payload of an EOF packet behind definitions."""
+        return eof_payload(self.status & ~SERVER_SESSION_STATE_CHANGED, 0)
 
     # What derived classes know more of.
 
@@ -404,8 +364,12 @@ class ReplyStream(ServerStream):
         """The reply to a question of ours is complete."""
         raise NotImplementedError
 
-    def statement_prepared(self, preparation: Preparation) -> None:
-        """The server has prepared a statement."""
+    def prepared(self, reply: Reply, data: bytes, pos: i64, stop: i64) -> int:
+        """The first packet of COM_STMT_PREPARE's response."""
+        raise NotImplementedError
+
+    def definition(self, reply: Reply, data: bytes, pos: i64) -> int:
+        """One definition of a parameter or a column, of COM_STMT_PREPARE's response."""
         raise NotImplementedError
 
 

@@ -29,6 +29,7 @@ from proxy.mysql.constants import (
     EOF,
     HOLD_LIMIT_BYTES,
     OK,
+    SERVER_SESSION_STATE_CHANGED,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
 )
 from proxy.mysql.inspection import inspect
@@ -125,8 +126,7 @@ class RestingStream(ClientStream):
             self.terminated = True
             return True
         if code == COM_PING:
-            # A ping tells how many messages there are (observed on MySQL 9.7.4).
-            self.answer(Ok(status=self.session.status, warnings=self.session.warnings))
+            self.answer(self.plain_ok())
             return True
         if code in (COM_STMT_EXECUTE, COM_STMT_FETCH, COM_STMT_RESET, COM_STMT_CLOSE):
             return self.statement_alone(code, payload)
@@ -142,6 +142,11 @@ class RestingStream(ClientStream):
             return True
         return False
 
+    def plain_ok(self) -> Ok:
+        """An OK that nothing has happened; MySQL tells how many messages there are (9.7.4)."""
+        session = self.session
+        return Ok(status=session.status, warnings=0 if self.shared.mariadb else session.warnings)
+
     def answer(self, ok: Ok, header: int = OK) -> None:
         payload = self.translated(ok, header)
         if payload is None:
@@ -150,6 +155,15 @@ class RestingStream(ClientStream):
 
     def answer_error(self, errno: int, sqlstate: str, text: str) -> None:
         self.to_client += packet(err_payload(errno, sqlstate, text), 1)
+
+    def answer_outcome_unknown(self) -> None:
+        """Refuse ROW_COUNT() and its like rather than answer with another session's number."""
+        self.answer_error(
+            1235,
+            "42000",
+            "Tidegate cannot tell what the previous statement did: it ran on another server"
+            " connection. Ask within the same transaction",
+        )
 
     def reset_alone(self) -> bool:
         """Reset the session; a server is only needed to learn once what that leads to."""
@@ -171,7 +185,7 @@ class RestingStream(ClientStream):
         wanted = payload[1:3] == b"\0\0"
         if len(payload) != 3 or wanted != bool(self.capabilities & CLIENT_MULTI_STATEMENTS):
             return False
-        self.answer(Ok(status=self.session.status), EOF)
+        self.answer(self.plain_ok(), EOF)
         return True
 
     def shows_kept(self, payload: bytes) -> bool:
@@ -182,7 +196,7 @@ class RestingStream(ClientStream):
         session = self.session
         kept = session.diagnostics
         if kept is None:
-            kept = self.shared.no_warnings
+            kept = self.shared.no_warnings(session.settings)
         if kept is None or session.warnings_due:
             return False
         found = kept.answer(
@@ -229,7 +243,7 @@ class RestingStream(ClientStream):
             )
             return True
         if code == COM_STMT_RESET and statement.number not in self.session.holding:
-            self.answer(Ok(status=self.session.status))
+            self.answer(self.plain_ok())
             return True
         return False
 
@@ -248,7 +262,7 @@ class RestingStream(ClientStream):
     def translated(self, ok: Ok, header: int) -> bytes | None:
         """An OK packet as this client must see it; ``None`` if it can stay as it is."""
         if header == EOF and self.eofs:
-            return eof_payload(ok.status & 0xBFFF, ok.warnings)
+            return eof_payload(ok.status & ~SERVER_SESSION_STATE_CHANGED, ok.warnings)
         if not ok.track:
             return None
         track = b""
@@ -262,9 +276,7 @@ class RestingStream(ClientStream):
                 gtids=asked.gtids,
                 transaction_info=asked.transaction_info,
             )
-        kept = Ok(
-            ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info, track
-        )
+        kept = Ok(ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info, track)
         return ok_payload(kept, session_track=self.tracks, header=header)
 
     def greet(self) -> bytes:

@@ -14,11 +14,14 @@ from proxy.mysql.constants import (
     MARIADB_CLIENT_EXTENDED_METADATA,
     SERVER_STATUS_IN_TRANS,
 )
+from proxy.mysql.lenenc import packet
 from proxy.mysql.pipeline import Question, Reply
 from proxy.mysql.prepared import ServerStatements
-from proxy.mysql.reply_stream import FILE, PASS, ReplyStream
+from proxy.mysql.reply_stream import DEFINITIONS, FILE, PASS, SWALLOW, ReplyStream
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from proxy.mysql.pool_state import PoolState
     from proxy.mysql.prepared import Preparation
     from proxy.mysql.session import Session
@@ -39,12 +42,14 @@ class MysqlServerStream(ReplyStream):
         self.reported = session.reported
         self.settings = shared.settings.none
         """System variables that differ from what the connection started with."""
-        self.schema = shared.schema
+        self.schema = session.reported["schema"].encode("utf-8", "surrogateescape")
         """Default schema; empty for none."""
         self.user_variables = shared.no_user_variables
         """User variables that exist here, by name: an expression of the value."""
         self.insert_id = 0
         """What LAST_INSERT_ID() is here."""
+        shared.connections += 1
+        self.serial = shared.connections
         self.last_session: Session | None = None
         """Session whose statement was the last here: diagnostics are its own."""
         self.statements = ServerStatements(shared.max_prepared_statements)
@@ -135,6 +140,55 @@ class MysqlServerStream(ReplyStream):
             client.question_answered(question)
         elif question.error:
             self.spoilt = True
+
+    # Preparing.
+
+    def prepared(self, reply: Reply, data: bytes, pos: i64, stop: i64) -> int:
+        """The first packet of COM_STMT_PREPARE's response."""
+        if stop - pos < 16 or reply.preparation is None:
+            self.error = "malformed response to COM_STMT_PREPARE"
+            return SWALLOW
+        statement = reply.preparation.client_statement
+        reply.preparation.server_number = int.from_bytes(data[pos + 5 : pos + 9], "little")
+        columns: i64 = data[pos + 9] | (data[pos + 10] << 8)
+        parameters: i64 = data[pos + 11] | (data[pos + 12] << 8)
+        statement.parameters = int(parameters)
+        if stop - pos > 16 and data[pos + 16] == 0:
+            columns = parameters = 0
+        self.left = parameters if parameters else columns
+        self.left_behind = columns if parameters else 0
+        self.phase = DEFINITIONS
+        self.failed = False
+        if not reply.preparation.ours:
+            head = data[pos + 4 : stop]
+            number = statement.number.to_bytes(4, "little")
+            self.substitute = packet(head[:1] + number + head[5:], data[pos + 3])
+        if self.left == 0:
+            self.all_defined(reply)
+        return SWALLOW
+
+    def definition(self, reply: Reply, data: bytes, pos: i64) -> int:
+        """One definition of a parameter or a column, of COM_STMT_PREPARE's response."""
+        preparation = reply.preparation
+        ours = preparation is None or preparation.ours
+        self.left -= 1
+        if self.left == 0:
+            if not ours:
+                self.end_definitions(reply, data[pos + 3])
+            self.left = self.left_behind
+            self.left_behind = 0
+            if self.left == 0:
+                self.all_defined(reply)
+        return SWALLOW if ours else PASS
+
+    def all_defined(self, reply: Reply) -> None:
+        """A statement is prepared."""
+        preparation = reply.preparation
+        if preparation is not None:
+            self.statement_prepared(preparation)
+            if preparation.ours:
+                self.completed -= 1
+        self.complete(reply)
 
     def statement_prepared(self, preparation: Preparation) -> None:
         statement = preparation.client_statement.statement

@@ -14,7 +14,7 @@ from proxy.errors import ProtocolError
 from proxy.mysql import effects as fx
 from proxy.mysql import pipeline as pl
 from proxy.mysql import user_variables as uv
-from proxy.mysql.constants import SERVER_STATUS_IN_TRANS
+from proxy.mysql.constants import SERVER_SESSION_STATE_CHANGED, SERVER_STATUS_IN_TRANS
 from proxy.mysql.diagnostics import QUESTION as SHOW_WARNINGS
 from proxy.mysql.diagnostics import Diagnostics
 from proxy.mysql.effects import REASONS, Effects
@@ -53,6 +53,8 @@ class Session:
         """Messages in the diagnostics area, as far as a reply tells."""
         self.diagnostics: Diagnostics | None = None
         """The messages, if they have been asked for."""
+        self.last_server = 0
+        """Serial number of the server connection that ran its last statement."""
         self.pins = 0
         """Kinds of state on the server connection (``effects.TEMPORARY_TABLE`` ...)."""
         self.lingering = ""
@@ -75,6 +77,10 @@ class Session:
         self.warnings_due = False
         self.report_due = False
         self.attempts = 0
+
+    def is_fresh_on(self, server: MysqlServerStream) -> bool:
+        """Whether the server connection still knows what the session's last statement did."""
+        return server.last_session is self and self.last_server == server.serial
 
     def pin_reason(self) -> str:
         """Why the session keeps its server connection; empty if it does not."""
@@ -152,10 +158,11 @@ class Session:
 
     def heard(self, ok: Ok, server: MysqlServerStream) -> None:
         """An OK packet for the client."""
-        self.status = ok.status
+        self.status = ok.status & ~SERVER_SESSION_STATE_CHANGED
         self.warnings = ok.warnings
         self.warnings_due = ok.warnings > 0
         self.diagnostics = None
+        self.last_server = server.serial
         server.last_session = self
         if ok.last_insert_id:
             self.insert_id_due = True
@@ -171,6 +178,7 @@ class Session:
         self.warnings_due = True
         self.diagnostics = None
         self.report_due = True
+        self.last_server = server.serial
         server.last_session = self
         effects = self.effects
         if effects is not None and (self.several or effects.may_begin & fx.STORED_PROGRAM):
@@ -291,8 +299,10 @@ class Session:
             self.insert_id = int(value or b"0")
             server.insert_id = self.insert_id
         elif purpose == pl.VARIABLES:
-            row = [None if v is None else v.decode("utf-8", "surrogateescape")
-                   for v in text_row(asked.payloads[-2])]
+            row = [
+                None if v is None else v.decode("utf-8", "surrogateescape")
+                for v in text_row(asked.payloads[-2])
+            ]
             found = answers(self.asked, row, self.shared.baseline)
             self.settings = self.shared.settings.updated(self.settings, found)
             server.settings = self.settings
@@ -308,8 +318,11 @@ class Session:
             self.lingering = "warnings"
             return
         try:
-            self.diagnostics = Diagnostics(
-                asked.payloads, self.warnings, extended=server.extended
+            self.diagnostics = Diagnostics(asked.payloads, self.warnings, extended=server.extended)
+            self.shared.learn_no_warnings(
+                [*asked.payloads[:4], asked.payloads[-1]],
+                self.settings,
+                extended=server.extended,
             )
         except ProtocolError as error:
             server.error = str(error)

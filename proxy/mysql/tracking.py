@@ -41,11 +41,6 @@ from proxy.mysql.constants import (
 )
 from proxy.mysql.lenenc import lenenc, read_lenenc
 
-TRACKING_SQL: Final = (
-    b"SET SESSION session_track_system_variables='*',session_track_schema=ON,"
-    b"session_track_state_change=ON,session_track_transaction_info='CHARACTERISTICS'"
-)
-"""Makes either server report what this module reads."""
 REPORT_ALL: Final = b"SET SESSION session_track_schema=ON"
 """Makes either server report what it has not reported yet, after an ERR or SET STATEMENT."""
 

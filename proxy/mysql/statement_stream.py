@@ -1,0 +1,201 @@
+"""What a client sends about prepared statements of the binary protocol.
+
+Changed are the ids; put in ahead are the replay of the session's state, and COM_STMT_PREPARE for a
+statement that this server connection has not prepared yet. In that last case, and when the default
+schema has to be changed, the client's own command waits for the server's answer: run in another
+schema it would do harm.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.mysql import pipeline as pl
+from proxy.mysql.binary_protocol import execute_types, with_types
+from proxy.mysql.constants import (
+    COM_INIT_DB,
+    COM_STMT_BULK_EXECUTE,
+    COM_STMT_EXECUTE,
+    COM_STMT_FETCH,
+    COM_STMT_PREPARE,
+    COM_STMT_RESET,
+    COM_STMT_SEND_LONG_DATA,
+    CURSOR_TYPE_READ_ONLY,
+)
+from proxy.mysql.lenenc import packet
+from proxy.mysql.pipeline import Reply
+from proxy.mysql.prepared import ClientStatement, Preparation
+from proxy.mysql.resting_stream import RestingStream
+
+if TYPE_CHECKING:
+    from proxy.mysql.capabilities import ClientFacts
+    from proxy.mysql.pool_state import PoolState
+    from proxy.mysql.server_stream import MysqlServerStream
+
+OF_STATEMENTS: Final = frozenset(
+    {
+        COM_STMT_EXECUTE,
+        COM_STMT_BULK_EXECUTE,
+        COM_STMT_SEND_LONG_DATA,
+        COM_STMT_FETCH,
+        COM_STMT_RESET,
+    }
+)
+"""Commands that begin with a statement's id and may need a server."""
+_MOST_STATEMENTS: Final = 16382
+"""Prepared statements of one session: ``max_prepared_stmt_count`` of servers, by default."""
+
+
+class StatementStream(RestingStream):
+    """The part of a client's protocol state that has to do with prepared statements."""
+
+    def __init__(self, shared: PoolState, facts: ClientFacts, schema: bytes) -> None:
+        super().__init__(shared, facts, schema)
+        self.server: MysqlServerStream | None = None
+        self.next_statement = 1
+        self.ahead = b""
+        """What goes to the server ahead of the command being dealt with."""
+        self.executing: ClientStatement | None = None
+        """Statement that a cursor was asked for, or fetched from, last."""
+
+    def prepare(self, server: MysqlServerStream, data: bytes) -> bytes | None:
+        payload = data[4:]
+        if len(self.statements) >= _MOST_STATEMENTS:
+            self.answer_error(
+                1461,
+                "42000",
+                "Can't create more than max_prepared_stmt_count statements"
+                f" (current value: {_MOST_STATEMENTS})",
+            )
+            return b""
+        effects = self.inspect(payload)
+        self.ahead = self.preamble(server)
+        if self.waiting:
+            return None
+        session = self.session
+        sql = payload[1:]
+        known = self.shared.statements.statement(sql, session.settings, session.schema)
+        statement = ClientStatement(self.next_statement, known, effects)
+        self.next_statement += 1
+        self.prepared_last = None
+        session.begins(None, several=False)
+        server.push(Reply(pl.PREPARED, None, Preparation(statement, ours=False)))
+        return None
+
+    def prepared(self, statement: ClientStatement) -> None:
+        """The server has prepared what the client asked for."""
+        self.statements[statement.number] = statement
+        self.prepared_last = statement
+
+    def of_statement(
+        self, code: int, server: MysqlServerStream, data: bytes, length: int
+    ) -> bytes | None:
+        """A command about a prepared statement."""
+        statement = self.statement(data[4:])
+        if statement is None or length < 5:
+            if code != COM_STMT_SEND_LONG_DATA:
+                self.unknown_statement(code, int.from_bytes(data[5:9], "little"))
+            return b""
+        self.ahead = self.preamble(server)
+        if self.waiting:
+            return None
+        held = server.statements.find(statement.statement)
+        if held is None:
+            self.prepare_again(server, statement, silent=code == COM_STMT_SEND_LONG_DATA)
+            return None
+        number = held.number.to_bytes(4, "little")
+        session = self.session
+        if code == COM_STMT_SEND_LONG_DATA:
+            session.holding.add(statement.number)
+            server.dirty = True
+            return data[:5] + number + data[9:]
+        if code == COM_STMT_FETCH:
+            server.push(Reply(pl.ROWS))
+            self.executing = statement
+            return data[:5] + number + data[9:]
+        if code == COM_STMT_RESET:
+            session.holding.discard(statement.number)
+            statement.cursor = False
+            server.push(pl.RESULT_REPLY)
+            return data[:5] + number + data[9:]
+        return self.execute(code, server, statement, data, length)
+
+    def execute(
+        self,
+        code: int,
+        server: MysqlServerStream,
+        statement: ClientStatement,
+        data: bytes,
+        length: int,
+    ) -> bytes:
+        """COM_STMT_EXECUTE, or MariaDB's COM_STMT_BULK_EXECUTE, of a statement prepared here."""
+        held = server.statements.find(statement.statement)
+        assert held is not None
+        session = self.session
+        effects = statement.effects
+        if effects is not None:
+            if effects.reads_diagnostics and not session.is_fresh_on(server):
+                self.answer_outcome_unknown()
+                return b""
+            if effects.reads_last_insert_id:
+                self.ahead += session.replay_insert_id(server)
+        payload = data[4:]
+        sent = execute_types(payload, statement.parameters, attributes=self.attributes)
+        insert = b""
+        if sent is not None and sent.types is not None:
+            statement.types = sent.types
+        elif sent is not None and statement.types is not None and held.types != statement.types:
+            insert = statement.types
+        held.types = statement.types
+        payload = payload[:1] + held.number.to_bytes(4, "little") + payload[5:]
+        if insert and sent is not None:
+            payload = with_types(payload, sent, insert)
+            length += len(insert)
+        cursor = code == COM_STMT_EXECUTE and bool(data[9] & CURSOR_TYPE_READ_ONLY)
+        self.executing = statement if cursor else None
+        session.holding.discard(statement.number)
+        session.begins(effects, several=False)
+        server.push(Reply(pl.RESULT, None, None, cursor))
+        return length.to_bytes(3, "little") + b"\0" + payload
+
+    def prepare_again(
+        self, server: MysqlServerStream, statement: ClientStatement, *, silent: bool
+    ) -> None:
+        """Prepare on this server connection what was prepared on another; the client waits."""
+        preparation = Preparation(statement, ours=True)
+        preparation.silent = silent
+        server.push(Reply(pl.PREPARED, None, preparation))
+        self.ahead += packet(bytes((COM_STMT_PREPARE,)) + statement.statement.sql, 0)
+        self.waiting = True
+
+    def preparation_failed(self) -> None:
+        """The server would not prepare a statement again: its error answers what was held."""
+        length = int.from_bytes(self.held[:3], "little")
+        self.dropping = max(0, length + 4 - len(self.held))
+        self.held = self.held[length + 4 :]
+
+    def close_on_server(self, statement: ClientStatement) -> bool:
+        server = self.server
+        if server is not None and statement.number in self.session.holding:
+            self.session.holding.discard(statement.number)
+            number = server.statements.drop(statement.statement)
+            if number is not None:
+                server.obsolete.append(number)
+        return False
+
+    # What goes ahead of the client's own commands.
+
+    def preamble(self, server: MysqlServerStream) -> bytes:
+        """Closing of statements and replay of state; ``b""`` nearly always."""
+        message = server.close_obsolete() if server.obsolete else b""
+        session = self.session
+        if server.schema != session.schema:
+            server.schema = session.schema
+            message += server.order(COM_INIT_DB, session.schema, pl.SCHEMA)
+            self.waiting = True
+        elif (
+            server.settings is not session.settings
+            or server.user_variables is not session.user_variables
+        ):
+            message += session.replay(server)
+        return message
