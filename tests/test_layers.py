@@ -114,7 +114,12 @@ WITHOUT_TESTS_OF_THEIR_OWN: dict[str, str] = {
 
 LINES_IN_A_FILE = 400
 LINES_IN_A_FUNCTION = 40
-RELAY_LOOPS = ("proxy.postgres.client_stream", "proxy.postgres.server_stream")
+RELAY_LOOPS = (
+    "proxy.mysql.client_stream",
+    "proxy.mysql.reply_stream",
+    "proxy.postgres.client_stream",
+    "proxy.postgres.server_stream",
+)
 """Their ``receive`` is longer: one loop over the messages of a chunk, with its state in locals that
 mypyc keeps in registers; every message of every client goes through it."""
 LINES_IN_A_RELAY_LOOP = 70

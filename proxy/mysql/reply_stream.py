@@ -95,7 +95,7 @@ class ReplyStream(ServerStream):
         end: i64 = len(data)
         pos: i64 = 0
         start: i64 = 0
-        parts: list[bytes] | None = None
+        parts: list[bytes] = []
         shifted: bytearray | None = None
         eof_at = -1
         if self.remain > 0:
@@ -127,31 +127,21 @@ class ReplyStream(ServerStream):
                 if self.error:
                     break
             self.continued = length == MAX_PAYLOAD_BYTES
-            payload_end: i64 = stop if stop < end else end
             if verdict == AHEAD:
-                parts = parts or []
-                if start < pos:
-                    parts.append(_cut(data, shifted, start, pos))
-                start = pos
-                parts.append(self.take_substitute())
                 shift = self.shift
-            if verdict == SWALLOW:
-                parts = parts or []
-                if start < pos:
-                    parts.append(_cut(data, shifted, start, pos))
-                start = payload_end
-                parts.append(self.take_substitute())
-            else:
-                if shift != 0:
-                    shifted = shifted or bytearray(data)
-                    shifted[pos + 3] = (data[pos + 3] + shift) & 0xFF
-                if self.substitute:
-                    parts = parts or []
-                    parts.append(_cut(data, shifted, start, payload_end))
+            if shift != 0 and verdict != SWALLOW:
+                shifted = shifted or bytearray(data)
+                shifted[pos + 3] = (data[pos + 3] + shift) & 0xFF
+            if verdict != PASS or self.substitute:
+                payload_end: i64 = stop if stop < end else end
+                cut: i64 = payload_end if verdict == PASS else pos
+                if start < cut:
+                    parts.append(_cut(data, shifted, start, cut))
+                if verdict == PASS:
                     eof_at = len(parts)
-                    parts.append(self.take_substitute())
-                    start = payload_end
-            if eof_at >= 0 and self.phase < ROWS and parts is not None:
+                parts.append(self.take_substitute())
+                start = pos if verdict == AHEAD else payload_end
+            if eof_at >= 0 and self.phase < ROWS:
                 # The result is complete already: a server tells its flags in the first EOF, too.
                 parts[eof_at] = packet(self.eof(), parts[eof_at][3])
                 eof_at = -1
@@ -163,15 +153,12 @@ class ReplyStream(ServerStream):
             pos = stop
         if pos < end and not self.error:
             self.partial = data[pos:]
-        if parts is None:
-            if start == 0 and pos == end and shifted is None:
-                self.to_client = data
-            else:
-                self.to_client = _cut(data, shifted, start, pos)
-        else:
-            if start < pos:
-                parts.append(_cut(data, shifted, start, pos))
-            self.to_client = b"".join(parts)
+        if not parts and start == 0 and pos == end and shifted is None:
+            self.to_client = data
+            return
+        if start < pos:
+            parts.append(_cut(data, shifted, start, pos))
+        self.to_client = b"".join(parts)
 
     def take_substitute(self) -> bytes:
         substitute = self.substitute
