@@ -17,10 +17,12 @@ from proxy.net.gateway import Gateway
 from proxy.net.listener import Listener
 from proxy.net.oversight import Oversight
 from proxy.net.tls import ServerTls, client_context
+from proxy.mysql.dialect import MysqlDialect
 from proxy.postgres.dialect import PostgresDialect
 
 if TYPE_CHECKING:
     from proxy.config.model import Config, ProxyConfig
+    from proxy.wire.dialect import Dialect
 
 log = logging.getLogger("tidegate")
 
@@ -28,11 +30,18 @@ SERVERS_CLOSE_S: Final = 5.0
 """Seconds that servers get to end their processes at the end."""
 
 
+def dialect_of(config: ProxyConfig) -> Dialect:
+    """Make what speaks a proxy's protocol."""
+    if config.engine == "mysql":
+        return MysqlDialect(secrets.token_bytes)
+    return PostgresDialect(secrets.token_bytes)
+
+
 def dialer_of(config: ProxyConfig) -> Dialer:
     """Make what opens connections to a proxy's target."""
     target = config.target[0]
     context = client_context(target.tls, target.tls_ca)
-    return Dialer(target, PostgresDialect(secrets.token_bytes), context)
+    return Dialer(target, dialect_of(config), context)
 
 
 class Relay:
@@ -59,7 +68,7 @@ class Relay:
         tls = ServerTls(config.tls_cert, config.tls_key) if config.tls_cert else None
         gateway = Gateway(
             config,
-            PostgresDialect(secrets.token_bytes),
+            dialect_of(config),
             dialer_of(config),
             self.credentials,
             tls,

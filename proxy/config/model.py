@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_POSTGRESQL_ONLY: Final = "this version speaks postgresql only"
+_MARIADB: Final = "write mysql, which is MariaDB's protocol as well"
 METHODS: Final = {
     "postgresql": ("scram-sha-256", "md5", "password", "trust"),
     "mysql": ("caching_sha2_password", "mysql_native_password", "password", "trust"),
@@ -188,11 +188,11 @@ class ProxyConfig:
 
     engine: str = setting(
         "postgresql",
-        choices=("postgresql",),
-        planned={"mysql": _POSTGRESQL_ONLY, "mariadb": _POSTGRESQL_ONLY},
+        choices=("postgresql", "mysql"),
+        planned={"mariadb": _MARIADB},
         reload=False,
     )
-    """Protocol that clients and targets speak."""
+    """Protocol that clients and targets speak; ``mysql`` is MariaDB's, too."""
 
     require_tls: bool = setting(False)
     """Turn away TCP clients that do not use TLS."""

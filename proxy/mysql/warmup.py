@@ -7,6 +7,7 @@ from typing import Final
 from proxy.errors import ProtocolError, ServerProtocolError
 from proxy.mysql.constants import (
     CLIENT_MULTI_STATEMENTS,
+    CLIENT_QUERY_ATTRIBUTES,
     COM_QUERY,
     COM_SET_OPTION,
     EOF,
@@ -32,12 +33,12 @@ _WARNINGS: Final = b"SHOW WARNINGS"
 Row = list[bytes | None]
 
 
-def ask(sql: bytes) -> Conversation[list[Row]]:
-    """Run statements and return the rows of the last one.
+def ask(sql: bytes, capabilities: int) -> Conversation[list[Row]]:
+    """Run statements and return the rows of the last one, on a connection with DEPRECATE_EOF.
 
-    Raises ``ServerRefused`` with the server's error.
+    ``capabilities`` are those in force. Raises ``ServerRefused`` with the server's error.
     """
-    yield Send(packet(bytes((COM_QUERY,)) + sql, 0))
+    yield _query(sql, capabilities)
     rows: list[Row] = []
     more = True
     while more:
@@ -47,8 +48,14 @@ def ask(sql: bytes) -> Conversation[list[Row]]:
     return rows
 
 
+def _query(sql: bytes, capabilities: int) -> Send:
+    # With query attributes: none of them, in one set.
+    attributes = b"\0\1" if capabilities & CLIENT_QUERY_ATTRIBUTES else b""
+    return Send(packet(bytes((COM_QUERY,)) + attributes + sql, 0))
+
+
 def _result() -> Conversation[list[bytes]]:
-    """Read one result, on a connection with DEPRECATE_EOF: its payloads."""
+    """Read one result: its payloads."""
     payloads = [(yield from _read_payload())]
     if payloads[0][0] in (OK, EOF):
         return payloads
@@ -107,9 +114,9 @@ def _row(payload: bytes, columns: int) -> Row:
     return row
 
 
-def usable_connections() -> Conversation[int]:
+def usable_connections(capabilities: int) -> Conversation[int]:
     """Connections the server allows: ``max_connections`` less a reserve."""
-    rows = yield from ask(_LIMITS)
+    rows = yield from ask(_LIMITS, capabilities)
     try:
         total = int(rows[0][0] or b"")
     except (IndexError, ValueError) as error:
@@ -120,10 +127,10 @@ def usable_connections() -> Conversation[int]:
 def initialise(init_query: str, capabilities: int) -> Conversation[None]:
     """Run ``init_query``, which may be several statements."""
     if capabilities & CLIENT_MULTI_STATEMENTS:
-        yield from ask(init_query.encode())
+        yield from ask(init_query.encode(), capabilities)
         return
     yield from _set_multi_statements(on=True)
-    yield from ask(init_query.encode())
+    yield from ask(init_query.encode(), capabilities)
     yield from _set_multi_statements(on=False)
 
 
@@ -132,9 +139,9 @@ def _set_multi_statements(*, on: bool) -> Conversation[None]:
     yield from _read_payload()
 
 
-def baseline() -> Conversation[dict[str, str]]:
+def baseline(capabilities: int) -> Conversation[dict[str, str]]:
     """Read every session variable: names in lower case to values."""
-    rows = yield from ask(BASELINE_QUERY)
+    rows = yield from ask(BASELINE_QUERY, capabilities)
     return {
         (name or b"").decode("utf-8", "replace").lower(): (value or b"").decode(
             "utf-8", "surrogateescape"
@@ -143,7 +150,7 @@ def baseline() -> Conversation[dict[str, str]]:
     }
 
 
-def no_warnings() -> Conversation[list[bytes]]:
+def no_warnings(capabilities: int) -> Conversation[list[bytes]]:
     """Read the payloads of the reply to SHOW WARNINGS where there are none."""
-    yield Send(packet(bytes((COM_QUERY,)) + _WARNINGS, 0))
+    yield _query(_WARNINGS, capabilities)
     return (yield from _result())

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.errors import ServerRefused
 from proxy.mysql import tracking, warmup
-from proxy.mysql.constants import CLIENT_FOUND_ROWS
+from proxy.mysql.constants import CLIENT_FOUND_ROWS, CLIENT_QUERY_ATTRIBUTES
 from proxy.mysql.login import ServerLogin, ServerSecret, login
 from proxy.net.conversation import ConversationProtocol
 from proxy.net.tls import client_context
@@ -30,7 +30,7 @@ class Visit:
 
     async def ask(self, sql: str) -> list[list[bytes | None]]:
         """Run a statement."""
-        return await self.connection.run(warmup.ask(sql.encode()))
+        return await self.connection.run(warmup.ask(sql.encode(), self.session.capabilities))
 
 
 async def log_in(
@@ -43,6 +43,7 @@ async def log_in(
     authority: str = "",
     collation: int = 45,
     host: str = "localhost",
+    capabilities: int = CLIENT_FOUND_ROWS,
 ) -> Visit:
     """Log in; the caller aborts."""
     loop = asyncio.get_running_loop()
@@ -52,7 +53,7 @@ async def log_in(
             login(
                 user=user,
                 database=database,
-                pool_capabilities=CLIENT_FOUND_ROWS,
+                pool_capabilities=capabilities,
                 collation=collation,
                 tls_mode=mode,
                 unix_socket=False,
@@ -150,23 +151,25 @@ async def test_a_second_login_is_answered_from_the_cache(mysql_server: MysqlServ
         visit.connection.abort()
 
 
-async def test_warming_up(mysql_server: MysqlServer) -> None:
-    visit = await log_in(mysql_server)
+@pytest.mark.parametrize("extra", [0, CLIENT_QUERY_ATTRIBUTES])
+async def test_warming_up(mysql_server: MysqlServer, extra: int) -> None:
+    visit = await log_in(mysql_server, capabilities=CLIENT_FOUND_ROWS | extra)
 
     async def run(conversation: Conversation[object]) -> object:
         return await visit.connection.run(conversation)
 
-    assert await run(warmup.usable_connections()) == 145
+    capabilities = visit.session.capabilities
+    assert await run(warmup.usable_connections(capabilities)) == 145
     query = "SET SESSION sql_mode='ANSI'; SET @x=5"
-    await run(warmup.initialise(query, visit.session.capabilities))
-    baseline = await run(warmup.baseline())
+    await run(warmup.initialise(query, capabilities))
+    baseline = await run(warmup.baseline(capabilities))
     assert isinstance(baseline, dict)
     assert baseline["sql_mode"].endswith("ANSI")
     assert baseline["session_track_state_change"] == "OFF"
-    template = await run(warmup.no_warnings())
+    template = await run(warmup.no_warnings(capabilities))
     assert isinstance(template, list)
     assert len(template) == 5
-    assert await run(warmup.ask(tracking.TRACKING_SQL)) == []
+    assert await run(warmup.ask(tracking.TRACKING_SQL, capabilities)) == []
     assert await visit.ask("SELECT @x") == [[b"5"]]
     with pytest.raises(ServerRefused, match="syntax"):
         await visit.ask("SELECT 1; SELECT 2")

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import ServerProtocolError, ServerRefused
 from proxy.mysql import warmup
-from proxy.mysql.constants import CLIENT_MULTI_STATEMENTS, EOF
+from proxy.mysql.constants import CLIENT_MULTI_STATEMENTS, CLIENT_QUERY_ATTRIBUTES, EOF
 from proxy.mysql.lenenc import lenenc, packet
 from proxy.mysql.messages import Ok, err_payload, ok_payload
 from tests.support.play import Player
@@ -34,7 +34,7 @@ def wire(payloads: list[bytes]) -> bytes:
 
 
 def test_rows_are_those_of_the_last_statement() -> None:
-    player = Player(warmup.ask(b"SELECT 1; SELECT 2"))
+    player = Player(warmup.ask(b"SELECT 1; SELECT 2", 0))
     assert player.opening == packet(b"\x03SELECT 1; SELECT 2", 0)
     player.feed(wire(table([b"1"], status=10)))
     assert not player.done
@@ -42,20 +42,25 @@ def test_rows_are_those_of_the_last_statement() -> None:
     assert player.result == [[b"2", None]]
 
 
+def test_a_query_has_no_attributes_where_it_could_have_some() -> None:
+    player = Player(warmup.ask(b"DO 1", CLIENT_QUERY_ATTRIBUTES))
+    assert player.opening == packet(b"\x03\0\1DO 1", 0)
+
+
 def test_a_statement_without_rows_gives_none() -> None:
-    player = Player(warmup.ask(b"DO 1"))
+    player = Player(warmup.ask(b"DO 1", 0))
     player.feed(wire([DONE]))
     assert player.result == []
 
 
 def test_a_value_that_begins_like_an_end_is_a_row() -> None:
-    player = Player(warmup.ask(b"SELECT ''"))
+    player = Player(warmup.ask(b"SELECT ''", 0))
     player.feed(wire(table([b""])))
     assert player.result == [[b""]]
 
 
 def test_an_error_of_the_server_is_raised() -> None:
-    player = Player(warmup.ask(b"SELECT x"))
+    player = Player(warmup.ask(b"SELECT x", 0))
     with pytest.raises(ServerRefused, match="Unknown column"):
         player.feed(wire([err_payload(1054, "42S22", "Unknown column")]))
 
@@ -65,14 +70,14 @@ def test_an_error_of_the_server_is_raised() -> None:
     [(b"1", 1), (b"2", 1), (b"20", 19), (b"60", 57), (b"151", 146), (b"10000", 9995)],
 )
 def test_some_connections_are_left_to_others(allowed: bytes, usable: int) -> None:
-    player = Player(warmup.usable_connections())
+    player = Player(warmup.usable_connections(0))
     player.feed(wire(table([allowed])))
     assert player.result == usable
 
 
 @pytest.mark.parametrize("rows", [[], [[None]], [[b"many"]]])
 def test_limits_that_are_not_told_are_an_error(rows: list[list[bytes | None]]) -> None:
-    player = Player(warmup.usable_connections())
+    player = Player(warmup.usable_connections(0))
     with pytest.raises(ServerProtocolError, match="max_connections"):
         player.feed(wire(table(*rows)))
 
@@ -95,13 +100,13 @@ def test_sessions_that_may_send_several_statements_need_no_leave() -> None:
 
 
 def test_variables_are_told_by_names_in_lower_case() -> None:
-    player = Player(warmup.baseline())
+    player = Player(warmup.baseline(0))
     player.feed(wire(table([b"SQL_mode", b"ANSI"], [b"empty", None])))
     assert player.result == {"sql_mode": "ANSI", "empty": ""}
 
 
 def test_the_reply_that_knows_no_warnings_is_kept_as_it_is() -> None:
-    player = Player(warmup.no_warnings())
+    player = Player(warmup.no_warnings(0))
     payloads = [b"\x03", b"level", b"code", b"message", end_of_rows()]
     player.feed(wire(payloads))
     assert player.result == payloads
@@ -109,6 +114,6 @@ def test_the_reply_that_knows_no_warnings_is_kept_as_it_is() -> None:
 
 @pytest.mark.parametrize("payload", [b"\xfb", b"\x00\x00", b"\x01"])
 def test_malformed_replies_are_refused(payload: bytes) -> None:
-    player = Player(warmup.ask(b"SELECT 1"))
+    player = Player(warmup.ask(b"SELECT 1", 0))
     with pytest.raises(ServerProtocolError):
         player.feed(wire([payload, b"column", b"\x05a", end_of_rows()]))

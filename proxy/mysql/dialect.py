@@ -1,0 +1,179 @@
+"""MySQL and MariaDB, as the generic part of the proxy sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy.errors import ConnectFailed, CredentialError, ServerRefused
+from proxy.mysql import accept as accepting
+from proxy.mysql import login as logging_in
+from proxy.mysql import warmup
+from proxy.mysql.capabilities import TargetProfile, pool_capabilities
+from proxy.mysql.client_stream import MysqlClientStream
+from proxy.mysql.constants import COM_QUIT, MARIADB_CLIENT_EXTENDED_METADATA
+from proxy.mysql.lenenc import packet
+from proxy.mysql.login import ServerSecret
+from proxy.mysql.pool_state import PoolState
+from proxy.mysql.reply import error_packet
+from proxy.mysql.server_stream import MysqlServerStream
+from proxy.mysql.tracking import TRACKING_SQL
+from proxy.wire.dialect import Arrival, Cancel, Login, ServerFacts, ServerPlan, ServerSession
+from proxy.wire.steps import Read, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.errors import ProxyError
+    from proxy.mysql.handshake import HandshakeV10
+    from proxy.mysql.login import ServerLogin
+    from proxy.wire.steps import Conversation
+    from proxy.wire.stream import ClientStream, ServerStream
+
+_QUIT = packet(bytes((COM_QUIT,)), 0)
+
+
+class MysqlDialect:
+    """Satisfies ``proxy.wire.dialect.Dialect``."""
+
+    default_port = 3306
+    speaks_first = True
+    cancels_by_login = True
+
+    def __init__(self, nonce: Callable[[int], bytes]) -> None:
+        self._nonce = nonce
+        """Makes random bytes: ``secrets.token_bytes``."""
+
+    def socket_path(self, host: str, port: int) -> str:
+        return host
+
+    def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
+        return _login_of((yield from accepting.accept(arrival, self._nonce)))
+
+    def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
+        return accepting.client_secret(method, secret)
+
+    def server_secret(self, secret: str, derived: dict[str, Any], recovered: Any) -> Any:
+        return ServerSecret(password=secret.encode("utf-8", "surrogateescape"))
+
+    def log_in(self, plan: ServerPlan) -> Conversation[ServerSession]:
+        result = yield from self._log_in(plan)
+        return ServerSession(
+            reported={
+                "server_version": result.profile.server_version,
+                "schema": plan.database,
+            },
+            process_id=result.thread_id,
+            cancel_request=b"KILL QUERY %d" % result.thread_id,
+            tls=result.tls,
+            capabilities=result.capabilities,
+            profile=result.profile,
+        )
+
+    def _log_in(self, plan: ServerPlan) -> Conversation[ServerLogin]:
+        greeting = yield from logging_in.read_greeting()
+        return (yield from self._answer(greeting, plan))
+
+    def _answer(
+        self, greeting: HandshakeV10, plan: ServerPlan
+    ) -> Conversation[ServerLogin]:
+        return logging_in.answer_greeting(
+            greeting,
+            user=plan.user,
+            database=plan.database,
+            pool_capabilities=int(plan.parameters.get("capabilities", "0"), 16),
+            collation=int(plan.parameters.get("collation", str(greeting.collation))),
+            tls_mode=plan.tls_mode,
+            unix_socket=plan.unix_socket,
+            secret=plan.secret,
+            nonce=self._nonce,
+        )
+
+    def warm_up(
+        self,
+        shared: PoolState,
+        session: ServerSession,
+        init_query: str,
+        now: float,
+        *,
+        limits: bool,
+    ) -> Conversation[ServerFacts]:
+        capabilities = session.capabilities
+        usable_connections = 0
+        if limits:
+            usable_connections = yield from warmup.usable_connections(capabilities)
+        if init_query:
+            yield from warmup.initialise(init_query, capabilities)
+        baseline: dict[str, str] = {}
+        if not shared.has_baseline():
+            baseline = yield from warmup.baseline(capabilities)
+            payloads = yield from warmup.no_warnings(capabilities)
+            extended = bool(capabilities & MARIADB_CLIENT_EXTENDED_METADATA)
+            shared.learn_no_warnings(payloads, extended=extended)
+        yield from warmup.ask(TRACKING_SQL, capabilities)
+        return ServerFacts(usable_connections=usable_connections, baseline=baseline)
+
+    def cancel(self, request: bytes, plan: ServerPlan | None, *, tls: bool) -> Conversation[None]:
+        if plan is None:
+            return
+        session = yield from self._log_in(plan)
+        try:
+            yield from warmup.ask(request, session.capabilities)
+        except ServerRefused:
+            # It has ended meanwhile.
+            pass
+        yield Send(_QUIT)
+
+    def learn_target(self, plan: ServerPlan | None) -> Conversation[TargetProfile]:
+        greeting = yield from logging_in.read_greeting()
+        if plan is not None:
+            try:
+                yield from self._answer(greeting, plan)
+                yield Send(_QUIT)
+                yield Read(1)
+            except (ServerRefused, ConnectFailed, CredentialError, EOFError):
+                # Whoever logs in here will hear of it; what we came for we know.
+                pass
+        return logging_in.profile_of(greeting)
+
+    def shared_state(self, *, max_prepared_statements: int) -> PoolState:
+        return PoolState(max_prepared_statements=max_prepared_statements)
+
+    def client_stream(
+        self,
+        shared: PoolState,
+        login: Login,
+        number: int,
+        secret: bytes,
+        *,
+        session_pooling: bool,
+    ) -> ClientStream:
+        return MysqlClientStream(shared, login, number, session_pooling=session_pooling)
+
+    def greeting(self, shared: PoolState, stream: ClientStream) -> bytes | None:
+        assert isinstance(stream, MysqlClientStream)
+        return stream.greet() if shared.proven else None
+
+    def server_stream(
+        self, shared: PoolState, session: ServerSession, facts: ServerFacts
+    ) -> ServerStream:
+        shared.learn_baseline(facts.baseline)
+        return MysqlServerStream(shared, session)
+
+    def reply(self, error: ProxyError, arrival: Arrival) -> bytes:
+        return error_packet(error, arrival.sequence)
+
+
+def _login_of(result: accepting.ClientLogin) -> Login:
+    capabilities = pool_capabilities(result.facts.capabilities)
+    return Login(
+        user=result.user,
+        database=result.database,
+        pool_key=(
+            ("capabilities", f"{capabilities:x}"),
+            ("collation", str(result.facts.collation)),
+        ),
+        settings={},
+        tls=result.tls,
+        secret_bytes=0,
+        facts=result.facts,
+    )
