@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 from proxy import __version__
 from proxy.credentials.cache import CredentialCache
 from proxy.metrics.snapshot import Snapshot
+from proxy.mysql.dialect import MysqlDialect
 from proxy.net import census, logs, runtime
 from proxy.net.dialer import Dialer
 from proxy.net.gateway import Gateway
 from proxy.net.listener import Listener
 from proxy.net.oversight import Oversight
 from proxy.net.tls import ServerTls, client_context
-from proxy.mysql.dialect import MysqlDialect
 from proxy.postgres.dialect import PostgresDialect
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from proxy.errors import ConnectFailed, CredentialError, ServerRefused
+from proxy.errors import ConnectFailed, ServerRefused
 from proxy.mysql import accept as accepting
 from proxy.mysql import login as logging_in
 from proxy.mysql import warmup
@@ -13,6 +14,7 @@ from proxy.mysql.client_stream import MysqlClientStream
 from proxy.mysql.constants import COM_QUIT, MARIADB_CLIENT_EXTENDED_METADATA
 from proxy.mysql.lenenc import packet
 from proxy.mysql.login import ServerSecret
+from proxy.mysql.messages import err_payload
 from proxy.mysql.pool_state import PoolState
 from proxy.mysql.reply import error_packet
 from proxy.mysql.server_stream import MysqlServerStream
@@ -73,9 +75,7 @@ class MysqlDialect:
         greeting = yield from logging_in.read_greeting()
         return (yield from self._answer(greeting, plan))
 
-    def _answer(
-        self, greeting: HandshakeV10, plan: ServerPlan
-    ) -> Conversation[ServerLogin]:
+    def _answer(self, greeting: HandshakeV10, plan: ServerPlan) -> Conversation[ServerLogin]:
         return logging_in.answer_greeting(
             greeting,
             user=plan.user,
@@ -116,23 +116,19 @@ class MysqlDialect:
         if plan is None:
             return
         session = yield from self._log_in(plan)
-        try:
+        # It may have ended meanwhile.
+        with contextlib.suppress(ServerRefused):
             yield from warmup.ask(request, session.capabilities)
-        except ServerRefused:
-            # It has ended meanwhile.
-            pass
         yield Send(_QUIT)
 
     def learn_target(self, plan: ServerPlan | None) -> Conversation[TargetProfile]:
         greeting = yield from logging_in.read_greeting()
         if plan is not None:
-            try:
+            # Whoever logs in here will hear of errors; what we came for we know.
+            with contextlib.suppress(ServerRefused, ConnectFailed, EOFError):
                 yield from self._answer(greeting, plan)
                 yield Send(_QUIT)
                 yield Read(1)
-            except (ServerRefused, ConnectFailed, CredentialError, EOFError):
-                # Whoever logs in here will hear of it; what we came for we know.
-                pass
         return logging_in.profile_of(greeting)
 
     def shared_state(self, *, max_prepared_statements: int) -> PoolState:
@@ -160,6 +156,9 @@ class MysqlDialect:
         return MysqlServerStream(shared, session)
 
     def reply(self, error: ProxyError, arrival: Arrival) -> bytes:
+        if arrival.sequence == 0:
+            # What is there instead of a greeting has no SQLSTATE yet.
+            return packet(err_payload(error.mysql_errno, "", str(error)), 0)
         return error_packet(error, arrival.sequence)
 
 

@@ -8,7 +8,6 @@ from proxy.errors import ProtocolError, ServerProtocolError
 from proxy.mysql.constants import (
     CLIENT_MULTI_STATEMENTS,
     CLIENT_QUERY_ATTRIBUTES,
-    COM_QUERY,
     COM_SET_OPTION,
     EOF,
     ERR,
@@ -17,16 +16,17 @@ from proxy.mysql.constants import (
     OK,
     SERVER_MORE_RESULTS_EXISTS,
 )
-from proxy.mysql.lenenc import packet, read_lenenc, read_lenenc_int
+from proxy.mysql.lenenc import packet, read_lenenc_int
 from proxy.mysql.login import refusal
 from proxy.mysql.messages import read_ok
+from proxy.mysql.pipeline import query
 from proxy.mysql.settings import BASELINE_QUERY
+from proxy.mysql.text_rows import text_row
 from proxy.wire.steps import Conversation, Read, Send
 
 RESERVED_MOST: Final = 5
 """Connections left free for whoever cancels a query, looks after the server or comes without the
 proxy; fewer on a server that allows fewer than 100."""
-_NULL: Final = 0xFB
 _LIMITS: Final = b"SELECT @@GLOBAL.max_connections"
 _WARNINGS: Final = b"SHOW WARNINGS"
 
@@ -38,7 +38,7 @@ def ask(sql: bytes, capabilities: int) -> Conversation[list[Row]]:
 
     ``capabilities`` are those in force. Raises ``ServerRefused`` with the server's error.
     """
-    yield _query(sql, capabilities)
+    yield Send(_query(sql, capabilities))
     rows: list[Row] = []
     more = True
     while more:
@@ -48,10 +48,8 @@ def ask(sql: bytes, capabilities: int) -> Conversation[list[Row]]:
     return rows
 
 
-def _query(sql: bytes, capabilities: int) -> Send:
-    # With query attributes: none of them, in one set.
-    attributes = b"\0\1" if capabilities & CLIENT_QUERY_ATTRIBUTES else b""
-    return Send(packet(bytes((COM_QUERY,)) + attributes + sql, 0))
+def _query(sql: bytes, capabilities: int) -> bytes:
+    return query(sql, attributes=bool(capabilities & CLIENT_QUERY_ATTRIBUTES))
 
 
 def _result() -> Conversation[list[bytes]]:
@@ -96,22 +94,9 @@ def _rows(payloads: list[bytes]) -> list[Row]:
         return []
     columns = _lenenc_int(payloads[0])
     try:
-        return [_row(payload, columns) for payload in payloads[columns + 1 : -1]]
+        return [text_row(payload) for payload in payloads[columns + 1 : -1]]
     except ProtocolError as error:
         raise ServerProtocolError(str(error)) from error
-
-
-def _row(payload: bytes, columns: int) -> Row:
-    row: Row = []
-    position = 0
-    for _ in range(columns):
-        if payload[position : position + 1] == bytes((_NULL,)):
-            row.append(None)
-            position += 1
-        else:
-            value, position = read_lenenc(payload, position)
-            row.append(value)
-    return row
 
 
 def usable_connections(capabilities: int) -> Conversation[int]:
@@ -152,5 +137,5 @@ def baseline(capabilities: int) -> Conversation[dict[str, str]]:
 
 def no_warnings(capabilities: int) -> Conversation[list[bytes]]:
     """Read the payloads of the reply to SHOW WARNINGS where there are none."""
-    yield _query(_WARNINGS, capabilities)
+    yield Send(_query(_WARNINGS, capabilities))
     return (yield from _result())

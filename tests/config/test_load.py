@@ -121,11 +121,11 @@ def test_values_are_taken_over() -> None:
         ),
         (
             with_proxy('engine = "oracle"'),
-            'proxy.orders.engine: must be "postgresql", not "oracle"',
+            'proxy.orders.engine: must be one of "postgresql", "mysql", not "oracle"',
         ),
         (
-            with_proxy('engine = "mysql"'),
-            'proxy.orders.engine: "mysql" cannot be used: this version speaks postgresql only',
+            with_proxy('engine = "mariadb"'),
+            'proxy.orders.engine: "mariadb" cannot be used: write mysql, which is MariaDB\'s',
         ),
         (
             with_group('session_pinning_filters = ["X"]'),

@@ -55,6 +55,7 @@ def configurations() -> st.SearchStrategy[Config]:
     group = build(model.TargetGroupConfig, min_connections=st.just(0))
     proxy = build(
         model.ProxyConfig,
+        engine=st.just("postgresql"),
         name=st.just("or-d_ers9"),
         require_tls=st.just(False),
         tls_cert=NONE,
