@@ -23,6 +23,7 @@ from proxy.mysql.constants import (
     SERVER_STATUS_CURSOR_EXISTS,
     SERVER_STATUS_LAST_ROW_SENT,
 )
+from proxy.mysql.diagnostics import CLEAR as CLEAR_WARNINGS
 from proxy.mysql.lenenc import packet
 from proxy.mysql.messages import read_err
 from proxy.mysql.pipeline import Reply
@@ -82,7 +83,7 @@ class MysqlClientStream(StatementStream):
             server.client = None
             self.server = None
             session = self.session
-            if session.unknown or session.written or session.pin_reason():
+            if session.due.variables or session.due.user_variables or session.pin_reason():
                 server.dirty = True
         self.to_server = b""
         self.waiting = False
@@ -233,8 +234,9 @@ class MysqlClientStream(StatementStream):
                 return b""
             if effects.reads_last_insert_id:
                 self.ahead += self.session.replay_insert_id(server)
-            if effects.connection_ids:
-                replacement = self.with_connection_id(payload, effects, length)
+            literals = self.literals(server, effects)
+            if literals:
+                replacement = self.with_literals(payload, literals, length)
         self.file_sent = True
         self.session.begins(effects, several=several)
         server.push(pl.RESULT_REPLY)
@@ -244,35 +246,59 @@ class MysqlClientStream(StatementStream):
         self, server: MysqlServerStream, effects: Effects, payload: bytes
     ) -> bool:
         """Answer what asks for the outcome of a statement that ran on another connection."""
-        if self.session.is_fresh_on(server):
+        session = self.session
+        if session.is_fresh_on(server):
             return False
-        if effects.shows != fx.SHOWS_NOTHING and self.shows_kept(payload):
-            return True
-        if effects.reads_diagnostics:
+        if effects.shows != fx.SHOWS_NOTHING:
+            if self.shows_kept(payload):
+                return True
+            if session.warnings == 0:
+                self.ahead += server.ask(CLEAR_WARNINGS, pl.PROBE)
+                return False
+        found_rows = any(function == b"found_rows" for _, _, _, function in effects.outcome_calls)
+        if effects.reads_diagnostics or (found_rows and session.found_rows is None):
             self.answer_outcome_unknown()
             return True
         return False
 
-    def with_connection_id(self, payload: bytes, effects: Effects, length: int) -> bytes | None:
-        """Put our number in place of CONNECTION_ID()."""
+    def literals(
+        self, server: MysqlServerStream, effects: Effects
+    ) -> list[tuple[int, int, bool, bytes]]:
+        """What to put in place of calls whose result the server connection does not know."""
+        session = self.session
+        found = [
+            (start, end, names, b"CAST(%d AS UNSIGNED)" % self.number)
+            for start, end, names in effects.connection_ids
+        ]
+        if effects.outcome_calls and not session.is_fresh_on(server):
+            values = {b"row_count": session.row_count, b"found_rows": session.found_rows or 0}
+            found += [
+                (start, end, names, b"CAST(%d AS SIGNED)" % values[function])
+                for start, end, names, function in effects.outcome_calls
+            ]
+        return sorted(found)
+
+    def with_literals(
+        self, payload: bytes, literals: list[tuple[int, int, bool, bytes]], length: int
+    ) -> bytes | None:
+        """Put literals in place of calls; a column goes by the name of the call all the same."""
         if len(payload) < length or self.continued:
             return None
-        start = text_start(payload) if self.attributes else 1
-        text = payload[start:]
-        for first, last, names in reversed(effects.connection_ids):
-            number = b"CAST(%d AS UNSIGNED)" % self.number
+        begin = text_start(payload) if self.attributes else 1
+        text = payload[begin:]
+        for start, end, names, literal in reversed(literals):
             if names:
-                number += b" AS `" + text[first:last].replace(b"`", b"``") + b"`"
-            text = text[:first] + number + text[last:]
-        return packet(payload[:start] + text, 0)
+                literal += b" AS `" + text[start:end].replace(b"`", b"``") + b"`"
+            text = text[:start] + literal + text[end:]
+        return packet(payload[:begin] + text, 0)
 
     # What the server answers.
 
-    def heard(self, ok: Ok) -> None:
-        """An OK packet for the client, which tells of cursors as well."""
+    def heard(self, ok: Ok, rows: int) -> None:
+        """An OK packet for the client, which ends this many rows; it tells of cursors as well."""
         server = self.server
         if server is not None:
-            self.session.heard(ok, server)
+            self.session.heard(ok, server, rows=rows)
         statement = self.executing
         if statement is None:
             return

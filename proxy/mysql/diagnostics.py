@@ -21,6 +21,8 @@ from proxy.mysql.effects import (
 from proxy.mysql.lenenc import lenenc, lenenc_int, packet, read_lenenc, read_lenenc_int
 
 QUESTION: Final = b"SHOW WARNINGS"
+CLEAR: Final = b"SELECT 1 FROM information_schema.engines LIMIT 0"
+"""Leaves no messages; on MariaDB a statement without a table would not remove old ones."""
 MOST_BYTES: Final = 1 << 20
 """Most that is kept of one reply; a session with more keeps its connection until it asks."""
 _BINARY: Final = 63

@@ -73,6 +73,7 @@ class Effects:
         "lock_names",
         "may_begin",
         "may_end",
+        "outcome_calls",
         "permanent",
         "reads_diagnostics",
         "reads_last_insert_id",
@@ -92,7 +93,11 @@ class Effects:
         """Reason to keep the connection until the session ends or is reset."""
         self.reads_last_insert_id = False
         self.reads_diagnostics = False
-        """ROW_COUNT(), FOUND_ROWS(), GET DIAGNOSTICS, ``@@warning_count``, ``@@error_count``."""
+        """GET DIAGNOSTICS, ``@@warning_count``, ``@@error_count``, or one of ``outcome_calls`` that
+        cannot be told from the text."""
+        self.outcome_calls: list[tuple[int, int, bool, bytes]] = []
+        """Start and end of each ROW_COUNT() and FOUND_ROWS(), whether it names a column of the
+        result, and the function in lower case."""
         self.shows = SHOWS_NOTHING
         """Whether the whole text is one SHOW WARNINGS, SHOW ERRORS or SHOW COUNT(*) of them."""
         self.show_limit: tuple[int, int] | None = None
@@ -108,7 +113,8 @@ class Effects:
         self.lock_names: frozenset[bytes] | None = frozenset()
         """Literals, as written, that GET_LOCK is called with; ``None`` if one is not literal."""
         self.temporary_tables: frozenset[bytes] = frozenset()
-        """Names that CREATE or DROP TEMPORARY TABLE mentions, in lower case, without schema."""
+        """Names that CREATE TEMPORARY TABLE or DROP TABLE mentions, in lower case; of qualified
+        ones, none."""
 
 
 def reasons(kinds: int) -> list[str]:

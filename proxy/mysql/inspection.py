@@ -98,6 +98,7 @@ def _says_something(found: Effects) -> bool:
         or found.calc_found_rows
         or found.kill is not None
         or found.connection_ids
+        or found.outcome_calls
         or found.user_variables
     )
 
@@ -133,18 +134,18 @@ def _is_compound(tokens: list[Token]) -> bool:
 
 def _read_statement(tokens: list[Token], found: Effects) -> None:
     words = [token.word for token in tokens]
-    _read_head(words, found)
+    _read_head(tokens, words, found)
     _read_functions(tokens, words, found)
     _read_variables(tokens, words, found)
 
 
-def _read_head(words: list[bytes], found: Effects) -> None:
+def _read_head(tokens: list[Token], words: list[bytes], found: Effects) -> None:
     head = words[0]
     second = words[1] if len(words) > 1 else b""
     if head == b"set":
         _read_set(words, second, found)
     elif head in (b"create", b"drop", b"alter"):
-        _read_definition(words, head, second, found)
+        _read_definition(tokens, words, head, found)
     elif head in (b"lock", b"unlock", b"backup", b"flush"):
         _read_lock(words, head, second, found)
     elif head == b"prepare":
@@ -186,7 +187,8 @@ def _read_set(words: list[bytes], second: bytes, found: Effects) -> None:
         found.may_begin |= effects.RESOURCE_GROUP
 
 
-def _read_definition(words: list[bytes], head: bytes, second: bytes, found: Effects) -> None:
+def _read_definition(tokens: list[Token], words: list[bytes], head: bytes, found: Effects) -> None:
+    second = words[1] if len(words) > 1 else b""
     if head == b"drop":
         if second == b"prepare":
             found.may_end |= effects.SQL_PREPARED_STATEMENT
@@ -194,10 +196,21 @@ def _read_definition(words: list[bytes], head: bytes, second: bytes, found: Effe
             found.may_end |= effects.TEMPORARY_TABLE
     elif b"temporary" in words:
         found.may_begin |= effects.TEMPORARY_TABLE
-    if b"temporary" in words[:4] and b"table" in words[:5]:
-        rest = [word for word in words[words.index(b"table") + 1 :] if word]
-        skipped = [word for word in rest if word not in (b"if", b"not", b"exists")]
-        found.temporary_tables |= frozenset(skipped[:2] if head == b"create" else skipped)
+    if b"table" in words[:5] and (head == b"drop" or b"temporary" in words[:4]):
+        found.temporary_tables |= _tables(tokens, words, head)
+
+
+def _tables(tokens: list[Token], words: list[bytes], head: bytes) -> frozenset[bytes]:
+    """Names of the tables that CREATE TABLE or DROP TABLE is about, but for qualified ones."""
+    start = words.index(b"table") + 1
+    while words[start : start + 1] and words[start] in (b"if", b"not", b"exists"):
+        start += 1
+    names = set()
+    for index in range(start, len(words) if head == b"drop" else min(start + 1, len(words))):
+        around = [tokens[i].text for i in (index - 1, index + 1) if i < len(tokens)]
+        if words[index] and b"." not in around:
+            names.add(words[index])
+    return frozenset(names - {b"restrict", b"cascade"})
 
 
 def _read_lock(words: list[bytes], head: bytes, second: bytes, found: Effects) -> None:
@@ -221,14 +234,22 @@ def _read_functions(tokens: list[Token], words: list[bytes], found: Effects) -> 
             found.may_end |= effects.NAMED_LOCK
         elif word in (b"last_insert_id", b"identity"):
             found.reads_last_insert_id = True
-        elif word in (b"row_count", b"found_rows", b"diagnostics"):
+        elif word in (b"row_count", b"found_rows"):
+            call = _read_call(tokens, words, index)
+            if call is None:
+                found.reads_diagnostics = True
+            else:
+                found.outcome_calls.append((*call, word))
+        elif word == b"diagnostics":
             found.reads_diagnostics = True
         elif word == b"sql_calc_found_rows":
             found.calc_found_rows = True
         elif word == b"nextval" or (word == b"next" and words[index + 1 : index + 2] == [b"value"]):
             found.may_begin |= effects.SEQUENCE
         elif word == b"connection_id":
-            _read_connection_id(tokens, words, index, found)
+            call = _read_call(tokens, words, index)
+            if call is not None:
+                found.connection_ids.append(call)
 
 
 def _read_lock_name(following: list[Token], found: Effects) -> None:
@@ -249,11 +270,10 @@ _BEHIND_COLUMN: Final = frozenset(
 )
 
 
-def _read_connection_id(
-    tokens: list[Token], words: list[bytes], index: int, found: Effects
-) -> None:
+def _read_call(tokens: list[Token], words: list[bytes], index: int) -> tuple[int, int, bool] | None:
+    """Start and end of a call without arguments, and whether it names a column of the result."""
     if [token.text for token in tokens[index + 1 : index + 3]] != [b"(", b")"]:
-        return
+        return None
     before = tokens[index - 1].text if index else b""
     after = tokens[index + 3].text if index + 3 < len(tokens) else b""
     depth = sum((t.text == b"(") - (t.text == b")") for t in tokens[:index])
@@ -263,7 +283,7 @@ def _read_connection_id(
         and before in (b"select", b",", b"distinct", b"all")
         and after in _BEHIND_COLUMN
     )
-    found.connection_ids.append((tokens[index].start, tokens[index + 2].end, names))
+    return tokens[index].start, tokens[index + 2].end, names
 
 
 _ACCOUNT_HEADS: Final = frozenset({b"grant", b"revoke", b"rename", b"show"})

@@ -40,6 +40,7 @@ CLEAN: Final = 8
 PROBE: Final = 9
 AFTER_RESET: Final = 10
 RESET: Final = 11
+LOCKS: Final = 12
 
 MOST_ANSWER_BYTES: Final = 1 << 20
 """Most that is kept of the answer to a question of ours."""
@@ -67,6 +68,34 @@ class Question:
             self.too_long = True
         else:
             self.payloads.append(payload)
+
+
+class Due:
+    """What must be asked of the server before its connection is left."""
+
+    __slots__ = (
+        "attempts",
+        "insert_id",
+        "locks",
+        "report",
+        "user_variables",
+        "variables",
+        "warnings",
+    )
+
+    def __init__(self) -> None:
+        self.variables: set[str] = set()
+        """System variables that may have changed."""
+        self.user_variables: set[bytes] = set()
+        """User variables that may have been written."""
+        self.insert_id = False
+        self.warnings = False
+        self.report = False
+        """Changes that the server reports only when it has another to report."""
+        self.locks = False
+        """Whether named locks are still held."""
+        self.attempts = 0
+        """How often SHOW WARNINGS failed."""
 
 
 class Reply:

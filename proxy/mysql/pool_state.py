@@ -92,7 +92,7 @@ class PoolState:
 
     def no_warnings(self, settings: Settings) -> Diagnostics | None:
         """Answer to SHOW WARNINGS where there are none."""
-        return self._no_warnings.get(settings) or self._no_warnings.get(self.settings.none)
+        return self._no_warnings.get(settings)
 
     def learn_after_reset(self, question: Question) -> Settings:
         """Take note of the variables of a connection that has been reset."""

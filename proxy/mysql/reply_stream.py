@@ -82,6 +82,8 @@ class ReplyStream(ServerStream):
         """Definitions still to come."""
         self.left_behind: i64 = 0
         """Definitions of columns that follow those of parameters."""
+        self.rows: i64 = 0
+        """Rows of the result under way."""
         self.eof_due = False
         """An EOF packet is to be put in unless the next packet ends the result."""
         self.substitute = b""
@@ -116,6 +118,7 @@ class ReplyStream(ServerStream):
                 self.error = "empty packet"
                 break
             elif self.phase == ROWS and (data[pos + 4] < EOF or length == MAX_PAYLOAD_BYTES):
+                self.rows += 1
                 if self.swallowing or self.eof_due:
                     verdict = self.row(data, pos, stop, end)
             elif stop > end:
@@ -234,6 +237,7 @@ class ReplyStream(ServerStream):
         if self.capabilities & CLIENT_OPTIONAL_RESULTSET_METADATA and pos + 4 + position < stop:
             described = data[pos + 4 + position] == 1
         self.left = count
+        self.rows = 0
         self.phase = COLUMNS
         if not described:
             self.left = 0
@@ -263,7 +267,7 @@ class ReplyStream(ServerStream):
             self.put_in_eof(sequence, ahead=True)
             verdict = AHEAD
         self.eof_due = False
-        client.heard(ok)
+        client.heard(ok, -1 if self.phase == FIRST else int(self.rows))
         payload = client.translated(ok, first)
         if payload is not None:
             self.substitute += packet(payload, sequence + int(self.shift))

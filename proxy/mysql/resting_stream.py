@@ -197,7 +197,7 @@ class RestingStream(ClientStream):
         kept = session.diagnostics
         if kept is None:
             kept = self.shared.no_warnings(session.settings)
-        if kept is None or session.warnings_due:
+        if kept is None or session.due.warnings:
             return False
         found = kept.answer(
             effects.shows, effects.show_limit, session.status, deprecate_eof=not self.eofs

@@ -18,6 +18,7 @@ from proxy.mysql.constants import SERVER_SESSION_STATE_CHANGED, SERVER_STATUS_IN
 from proxy.mysql.diagnostics import QUESTION as SHOW_WARNINGS
 from proxy.mysql.diagnostics import Diagnostics
 from proxy.mysql.effects import REASONS, Effects
+from proxy.mysql.pipeline import Due
 from proxy.mysql.settings import Settings, answers, question, read_changes, replay_sql
 from proxy.mysql.text_rows import text_row
 from proxy.mysql.tracking import REPORT_ALL, Track, only_statement_id, read_track
@@ -34,6 +35,7 @@ _KEPT_ELSEWHERE: Final = (
 )
 """Kinds of state that the text only suspects and the server tells."""
 _MOST_ATTEMPTS: Final = 3
+_UNKNOWN: Final = b""
 
 
 class Session:
@@ -61,22 +63,25 @@ class Session:
         """Reason to stay pinned until the next statement."""
         self.permanent = ""
         """Reason to stay pinned until the session is reset."""
+        self.temporary: set[bytes] = set()
+        """Temporary tables, with an unknown one for what cannot be told apart."""
+        self.locks: set[bytes] = set()
+        """GET_LOCK's literals, with an unknown one for what is no literal."""
+        self.row_count = 0
+        """What ROW_COUNT() is."""
+        self.found_rows: int | None = None
+        """What FOUND_ROWS() is, if that can be told without the server."""
         self.holding: set[int] = set()
         """Prepared statements with a cursor or long data on the server connection."""
         # What the statement under way may do.
         self.effects: Effects | None = None
         self.several = False
         """It may be several statements."""
-        # What is to be asked before the connection is left.
-        self.unknown: set[str] = set()
+        self.due = Due()
         self.asked: set[str] = set()
-        self.written: set[bytes] = set()
-        """User variables that were perhaps written."""
+        """System variables that the server is being asked for."""
         self.asked_names: list[bytes] = []
-        self.insert_id_due = False
-        self.warnings_due = False
-        self.report_due = False
-        self.attempts = 0
+        """User variables that it is being asked for."""
 
     def is_fresh_on(self, server: MysqlServerStream) -> bool:
         """Whether the server connection still knows what the session's last statement did."""
@@ -101,19 +106,15 @@ class Session:
         self.warnings = 0
         self.diagnostics = None
         self.pins = 0
+        self.temporary = set()
+        self.locks = set()
+        self.row_count = 0
+        self.found_rows = None
         self.lingering = ""
         self.permanent = SESSION_POOLING if session_pooling else ""
         self.holding = set()
         self.effects = None
-        self.forget_questions()
-
-    def forget_questions(self) -> None:
-        self.unknown = set()
-        self.written = set()
-        self.insert_id_due = False
-        self.warnings_due = False
-        self.report_due = False
-        self.attempts = 0
+        self.due = Due()
 
     # Coming to a server connection.
 
@@ -140,7 +141,7 @@ class Session:
 
     def replay_insert_id(self, server: MysqlServerStream) -> bytes:
         """Give the connection the session's LAST_INSERT_ID()."""
-        if server.insert_id == self.insert_id or self.insert_id_due:
+        if server.insert_id == self.insert_id or self.due.insert_id:
             return b""
         server.insert_id = self.insert_id
         server.last_session = None
@@ -156,16 +157,18 @@ class Session:
         if effects is not None and effects.permanent:
             self.permanent = self.permanent or effects.permanent
 
-    def heard(self, ok: Ok, server: MysqlServerStream) -> None:
-        """An OK packet for the client."""
+    def heard(self, ok: Ok, server: MysqlServerStream, *, rows: int) -> None:
+        """An OK packet for the client, which ends this many ``rows``; -1 if there are none."""
+        self.row_count = ok.affected_rows if rows < 0 else -1
+        self.found_rows = rows if rows >= 0 else None
         self.status = ok.status & ~SERVER_SESSION_STATE_CHANGED
         self.warnings = ok.warnings
-        self.warnings_due = ok.warnings > 0
+        self.due.warnings = ok.warnings > 0
         self.diagnostics = None
         self.last_server = server.serial
         server.last_session = self
         if ok.last_insert_id:
-            self.insert_id_due = True
+            self.due.insert_id = True
         effects = self.effects
         if effects is not None:
             self.note_effects(effects, server)
@@ -174,10 +177,12 @@ class Session:
 
     def heard_error(self, server: MysqlServerStream) -> None:
         """An ERR packet for the client."""
+        self.row_count = -1
+        self.found_rows = None
         self.warnings = 1
-        self.warnings_due = True
+        self.due.warnings = True
         self.diagnostics = None
-        self.report_due = True
+        self.due.report = True
         self.last_server = server.serial
         server.last_session = self
         effects = self.effects
@@ -198,17 +203,36 @@ class Session:
         self.pins = (self.pins | begun) & ~(effects.may_end & fx.ENDED_BY_TEXT & ~begun)
         if effects.may_end & fx.XA_TRANSACTION and not server.in_transaction():
             self.pins &= ~fx.XA_TRANSACTION
+        self.note_tables(effects)
+        if begun & fx.NAMED_LOCK:
+            self.locks |= effects.lock_names or {_UNKNOWN}
+        self.due.locks = self.due.locks or bool(effects.may_end & fx.NAMED_LOCK)
         if effects.may_begin & fx.SET_STATEMENT:
-            self.report_due = True
+            self.due.report = True
         if effects.calc_found_rows:
             self.lingering = "found_rows"
         if effects.writes_user_variables:
             if effects.user_variables:
-                self.written |= effects.user_variables
+                self.due.user_variables |= effects.user_variables
             else:
                 self.pins |= fx.USER_VARIABLE
-        if self.pins or self.permanent:
-            server.dirty = True
+        self.mark(server)
+
+    def note_tables(self, effects: Effects) -> None:
+        """Temporary tables that a statement made or dropped."""
+        names = effects.temporary_tables
+        if effects.may_begin & fx.TEMPORARY_TABLE:
+            # The same name again may be one in other letters, or of another schema.
+            known = names and not names & self.temporary and not self.several
+            self.temporary |= names if known else {_UNKNOWN}
+        elif effects.may_end & fx.TEMPORARY_TABLE and self.pins & fx.TEMPORARY_TABLE:
+            self.temporary -= names
+            if not self.temporary:
+                self.pins &= ~fx.TEMPORARY_TABLE
+
+    def mark(self, server: MysqlServerStream) -> None:
+        """Note on the server connection whether it holds what only a reset removes."""
+        server.dirty = bool(self.pins or self.permanent)
 
     def note_track(self, track: Track, server: MysqlServerStream) -> None:
         """Take what the server reports."""
@@ -232,57 +256,63 @@ class Session:
                 self.pin(fx.STORED_PROGRAM, True, server)
 
     def pin(self, kind: int, held: bool, server: MysqlServerStream) -> None:
-        if held:
-            self.pins |= kind
-            server.dirty = True
-        else:
-            self.pins &= ~kind
+        self.pins = self.pins | kind if held else self.pins & ~kind
+        self.mark(server)
 
     def note_variables(self, track: Track, server: MysqlServerStream) -> None:
         changes = read_changes(track.variables, self.shared.baseline)
         if changes.values:
             self.settings = self.shared.settings.updated(self.settings, changes.values)
             server.settings = self.settings
-        self.unknown |= changes.unknown
+        self.due.variables |= changes.unknown
         if changes.pins:
             self.permanent = self.permanent or changes.pins[0]
             server.dirty = True
         if changes.last_insert_id:
-            self.insert_id_due = True
+            self.due.insert_id = True
 
     # At the end of a transaction.
 
     def settle(self, server: MysqlServerStream) -> bytes:
         """Ask the server what must be known before it is left; ``b""`` if nothing must be."""
         if self.pin_reason():
-            return b""
+            return self.ask_locks(server)
         message = b""
-        if server.failed or self.warnings_due:
+        if server.failed or self.due.warnings:
             message = self.ask_warnings(server)
-        if self.report_due:
-            self.report_due = False
+        if self.due.report:
+            self.due.report = False
             message += server.ask(REPORT_ALL, pl.REPORT)
-        if self.insert_id_due:
-            self.insert_id_due = False
+        if self.due.insert_id:
+            self.due.insert_id = False
             message += server.ask(b"SELECT LAST_INSERT_ID()", pl.INSERT_ID)
         if message:
             return message
-        if self.unknown:
-            self.asked = self.unknown
-            self.unknown = set()
+        if self.due.variables:
+            self.asked = self.due.variables
+            self.due.variables = set()
             message += server.ask(question(self.asked), pl.VARIABLES)
-        if self.written:
-            self.asked_names = sorted(self.written | self.user_variables.keys())
-            self.written = set()
+        if self.due.user_variables:
+            self.asked_names = sorted(self.due.user_variables | self.user_variables.keys())
+            self.due.user_variables = set()
             message += server.ask(uv.question(self.asked_names), pl.USER_VARIABLES)
         return message
 
+    def ask_locks(self, server: MysqlServerStream) -> bytes:
+        if not self.due.locks:
+            return b""
+        self.due.locks = False
+        if _UNKNOWN in self.locks or not self.locks:
+            return b""
+        held = b" OR ".join(b"IS_USED_LOCK(%s)<=>CONNECTION_ID()" % name for name in self.locks)
+        return server.ask(b"SELECT " + held, pl.LOCKS)
+
     def ask_warnings(self, server: MysqlServerStream) -> bytes:
-        self.attempts += 1
-        if self.attempts > _MOST_ATTEMPTS:
+        self.due.attempts += 1
+        if self.due.attempts > _MOST_ATTEMPTS:
             server.error = "SHOW WARNINGS failed"
             return b""
-        self.warnings_due = False
+        self.due.warnings = False
         return server.ask(SHOW_WARNINGS, pl.WARNINGS)
 
     def answered(self, asked: Question, server: MysqlServerStream) -> None:
@@ -298,6 +328,10 @@ class Session:
             value = text_row(asked.payloads[2])[0]
             self.insert_id = int(value or b"0")
             server.insert_id = self.insert_id
+        elif purpose == pl.LOCKS:
+            if text_row(asked.payloads[2]) == [b"0"]:
+                self.locks = set()
+                self.pin(fx.NAMED_LOCK, False, server)
         elif purpose == pl.VARIABLES:
             row = [
                 None if v is None else v.decode("utf-8", "surrogateescape")
@@ -311,9 +345,9 @@ class Session:
 
     def take_warnings(self, asked: Question, server: MysqlServerStream) -> None:
         if asked.error:
-            self.warnings_due = True  # A late KILL QUERY, perhaps: asked again.
+            self.due.warnings = True  # A late KILL QUERY, perhaps: asked again.
             return
-        self.attempts = 0
+        self.due.attempts = 0
         if asked.too_long:
             self.lingering = "warnings"
             return

@@ -134,7 +134,8 @@ class StatementStream(RestingStream):
         session = self.session
         effects = statement.effects
         if effects is not None:
-            if effects.reads_diagnostics and not session.is_fresh_on(server):
+            outcome = effects.reads_diagnostics or effects.outcome_calls
+            if outcome and not session.is_fresh_on(server):
                 self.answer_outcome_unknown()
                 return b""
             if effects.reads_last_insert_id:
