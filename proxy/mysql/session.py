@@ -353,11 +353,9 @@ class Session:
             return
         try:
             self.diagnostics = Diagnostics(asked.payloads, self.warnings, extended=server.extended)
-            self.shared.learn_no_warnings(
-                [*asked.payloads[:4], asked.payloads[-1]],
-                self.settings,
-                extended=server.extended,
-            )
+            if not self.due.variables:
+                empty = [*asked.payloads[:4], asked.payloads[-1]]
+                self.shared.learn_no_warnings(empty, self.settings, extended=server.extended)
         except ProtocolError as error:
             server.error = str(error)
 
