@@ -64,6 +64,13 @@ COUPLED: Final = {
 }
 """Setting one changes the others, which is not reported: they must be asked for."""
 
+_NAMES: Final = (
+    "character_set_client",
+    "character_set_connection",
+    "character_set_results",
+    "collation_connection",
+)
+
 _ALIASES: Final = {
     "identity": "last_insert_id",
     "storage_engine": "default_storage_engine",
@@ -202,14 +209,36 @@ def replay_sql(held: Settings, wanted: Settings, baseline: dict[str, str]) -> by
                 value = wanted.values.get(name, baseline.get(name))
                 if value is not None:
                     changed[name] = value
+    names = _names(changed, wanted, baseline)
     if "collation_connection" in changed:
         changed.pop("character_set_connection", None)
-    if not changed:
+    if not changed and not names:
         return b""
     return b"SET " + b",".join(
-        b"@@session."
-        + name.encode()
-        + b"="
-        + (b"DEFAULT" if value is None else _literal(name, value))
-        for name, value in sorted(changed.items())
+        names
+        + [
+            b"@@session."
+            + name.encode()
+            + b"="
+            + (b"DEFAULT" if value is None else _literal(name, value))
+            for name, value in sorted(changed.items())
+        ]
     )
+
+
+def _names(
+    changed: dict[str, str | None], wanted: Settings, baseline: dict[str, str]
+) -> list[bytes]:
+    """SET NAMES in place of the variables that it sets, if these are as it would set them.
+
+    It also sets what no variable shows: the collation that columns are said to have.
+    """
+    if changed.keys().isdisjoint(_NAMES):
+        return []
+    values = [wanted.values.get(name, baseline.get(name)) for name in _NAMES]
+    charset, collation = values[0], values[-1]
+    if not charset or not collation or values[:-1] != [charset] * 3:
+        return []
+    for name in _NAMES:
+        changed.pop(name, None)
+    return [b"NAMES " + quote_literal(charset) + b" COLLATE " + quote_literal(collation)]
