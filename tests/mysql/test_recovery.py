@@ -1,0 +1,46 @@
+"""Bringing a server connection back to the state it started in."""
+
+from __future__ import annotations
+
+from proxy.mysql.lenenc import lenenc, packet
+from proxy.mysql.pipeline import query as encoded
+from proxy.mysql.recovery import recover
+from proxy.mysql.settings import BASELINE_QUERY
+from proxy.mysql.tracking import TRACKING_SQL
+from tests.mysql.streams import COLUMN, client_stream, command, end, ok, pool_state, query
+from tests.mysql.streams import server_stream as fresh
+
+
+def test_a_clean_connection_needs_nothing() -> None:
+    assert recover(fresh(pool_state())) == b""
+
+
+def test_a_transaction_is_rolled_back() -> None:
+    shared = pool_state()
+    server, client = fresh(shared), client_stream(shared)
+    client.attach(server)
+    client.receive(query("BEGIN"))
+    server.receive(ok(status=3))
+    client.detach()
+    assert recover(server) == query("ROLLBACK")
+    server.receive(ok())
+    assert server.to_client == b""
+    assert recover(server) == b""
+    assert server.reusable()
+
+
+def test_the_first_reset_is_learned_from() -> None:
+    shared = pool_state()
+    server = fresh(shared)
+    server.dirty = True
+    asked = encoded(BASELINE_QUERY, attributes=False)
+    track = encoded(TRACKING_SQL, attributes=False)
+    assert recover(server) == command(0x1F) + command(0x02, b"app") + asked + track
+    row = packet(lenenc(b"sql_mode") + lenenc(b"ANSI"), 4)
+    columns = packet(b"\x02", 1) + packet(COLUMN, 2) + packet(COLUMN, 3)
+    server.receive(ok() + ok() + columns + row + end(5) + ok())
+    assert server.is_idle()
+    assert server.settings.values == {"sql_mode": "ANSI"}
+    assert shared.after_reset is server.settings
+    server.dirty = True
+    assert asked not in recover(server)
