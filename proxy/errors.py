@@ -19,6 +19,9 @@
     ├── IdleClient                      a client was silent for too long
     ├── IdleInTransaction               a client held a transaction idle for too long
     ├── QueryCanceled                   a waiting query was cancelled by its user
+    ├── SessionKilled                   a client was killed by another of its user
+    ├── UnknownSession                  there is no such session to kill
+    ├── NotYourSession                  it is another user's
     ├── TooManyClients                  the proxy serves as many clients as it may
     ├── PoolError
     │   ├── BorrowTimeout               no server connection came free in time
@@ -159,6 +162,29 @@ class QueryCanceled(ProxyError):
 
     sqlstate = "57014"
     mysql_errno = 1317
+    fatal = False
+
+
+class SessionKilled(ProxyError):
+    """Another client of the same user has killed this one."""
+
+    sqlstate = "57P01"
+    mysql_errno = 1317
+
+
+class UnknownSession(ProxyError):
+    """There is no session of this number to kill."""
+
+    sqlstate = "42704"
+    mysql_errno = 1094
+    fatal = False
+
+
+class NotYourSession(ProxyError):
+    """The session to kill is another user's."""
+
+    sqlstate = "42501"
+    mysql_errno = 1095
     fatal = False
 
 

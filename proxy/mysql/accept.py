@@ -83,7 +83,6 @@ class ClientLogin:
     database: str
     """Empty for none."""
     facts: ClientFacts
-    tls: TlsFacts | None
 
 
 def accept(arrival: Arrival, nonce: Callable[[int], bytes]) -> Conversation[ClientLogin]:
@@ -113,8 +112,8 @@ def accept(arrival: Arrival, nonce: Callable[[int], bytes]) -> Conversation[Clie
             capabilities=response.capabilities & offer,
             sequence=arrival.sequence,
             collation=response.collation,
+            tls=tls,
         ),
-        tls=tls,
     )
 
 
@@ -252,7 +251,7 @@ def change_user(
     """
     profile: TargetProfile = yield FetchTarget()
     asking = Asking(arrival, nonce, _first_plugin(profile))
-    asking.private = bool(facts.capabilities & CLIENT_SSL) or arrival.local
+    asking.private = facts.tls is not None or arrival.local
     asking.switches = bool(facts.capabilities & CLIENT_PLUGIN_AUTH)
     try:
         message = wire.read_change_user(payload, facts.capabilities)
@@ -267,6 +266,6 @@ def change_user(
             capabilities=facts.capabilities,
             sequence=arrival.sequence,
             collation=message.collation or facts.collation,
+            tls=facts.tls,
         ),
-        tls=None,
     )

@@ -7,7 +7,7 @@ offers what the target offers (``TargetProfile``), less what is not relayed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.mysql.constants import (
     CLIENT_CAPABILITY_EXTENSION,
@@ -32,6 +32,12 @@ from proxy.mysql.constants import (
     POOL_CAPABILITIES,
     TRANSLATED_CAPABILITIES,
 )
+
+if TYPE_CHECKING:
+    from proxy.wire.steps import TlsFacts
+
+FIRST_SESSION: Final = 1 << 30
+"""Session numbers are no smaller: the thread ids of servers are."""
 
 NOT_RELAYED: Final = (
     CLIENT_COMPRESS
@@ -89,6 +95,7 @@ class ClientFacts:
     """Sequence id of the next packet to the client, which is its login's final OK."""
     collation: int
     """Id that it logged in with; 1 byte at login, 2 in COM_CHANGE_USER."""
+    tls: TlsFacts | None = None
 
 
 def is_mariadb(server_version: str) -> bool:

@@ -172,7 +172,7 @@ class MysqlClientStream(StatementStream):
                     parts.append(replacement)
                     start = stop if stop < end else end
                 self.continued = length == MAX_PAYLOAD_BYTES
-                if self.terminated:
+                if self.terminated or self.errand is not None:
                     pos = start
                     break
             if stop > end:
@@ -224,6 +224,10 @@ class MysqlClientStream(StatementStream):
     def query(self, server: MysqlServerStream, data: bytes, length: int) -> bytes | None:
         payload = data[4:]
         effects = self.inspect(payload)
+        if effects is not None and effects.kill is not None:
+            kill = effects.kill
+            if self.kills(kill.number, query_only=kill.query_only):
+                return b""
         self.ahead = self.preamble(server)
         if self.waiting:
             return None

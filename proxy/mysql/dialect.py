@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.errors import ProxyError
     from proxy.mysql.handshake import HandshakeV10
     from proxy.mysql.login import ServerLogin
+    from proxy.wire.errands import LogInAgain
     from proxy.wire.steps import Conversation
     from proxy.wire.stream import ClientStream, ServerStream
 
@@ -50,6 +51,10 @@ class MysqlDialect:
 
     def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
         return _login_of((yield from accepting.accept(arrival, self._nonce)))
+
+    def log_in_again(self, arrival: Arrival, errand: LogInAgain) -> Conversation[Login]:
+        conversation = accepting.change_user(arrival, errand.facts, errand.message, self._nonce)
+        return _login_of((yield from conversation))
 
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
         return accepting.client_secret(method, secret)
@@ -172,7 +177,7 @@ def _login_of(result: accepting.ClientLogin) -> Login:
             ("collation", str(result.facts.collation)),
         ),
         settings={},
-        tls=result.tls,
+        tls=result.facts.tls,
         secret_bytes=0,
         facts=result.facts,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ClientProtocolError, PacketsOutOfOrder, ProxyError
 from proxy.mysql import effects as fx
+from proxy.mysql.capabilities import FIRST_SESSION
 from proxy.mysql.constants import (
     CLIENT_DEPRECATE_EOF,
     CLIENT_MULTI_STATEMENTS,
@@ -16,6 +17,7 @@ from proxy.mysql.constants import (
     COM_CHANGE_USER,
     COM_CLONE,
     COM_PING,
+    COM_PROCESS_KILL,
     COM_QUERY,
     COM_QUIT,
     COM_REGISTER_SLAVE,
@@ -39,6 +41,7 @@ from proxy.mysql.query_attributes import text_start
 from proxy.mysql.reply import error_payload
 from proxy.mysql.session import Session
 from proxy.mysql.tracking import filter_track
+from proxy.wire.errands import Kill, LogInAgain
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class RestingStream(ClientStream):
         super().__init__()
         self.shared = shared
         self.session = Session(shared, schema)
+        self.facts = facts
         self.capabilities = facts.capabilities
         self.sequence = facts.sequence
         """Sequence id of the next packet to the client that answers no command."""
@@ -95,7 +99,7 @@ class RestingStream(ClientStream):
             if not self.answered_alone(data[4], data[4 : 4 + length], attached=False):
                 return NEED_SERVER
             self.held = data = data[4 + length :]
-            if self.terminated:
+            if self.terminated or self.errand is not None:
                 return NEED_NOTHING
 
     def drop(self, data: bytes) -> bytes:
@@ -138,8 +142,10 @@ class RestingStream(ClientStream):
             self.answer_error(1235, "42000", "Tidegate does not relay replication")
             return True
         if code == COM_CHANGE_USER:
-            self.answer_error(1047, "08S01", "Unknown command")
+            self.errand = LogInAgain(payload, self.facts)
             return True
+        if code == COM_PROCESS_KILL:
+            return self.kills(int.from_bytes(payload[1:5], "little"), query_only=False)
         return False
 
     def plain_ok(self) -> Ok:
@@ -188,10 +194,28 @@ class RestingStream(ClientStream):
         self.answer(self.plain_ok(), EOF)
         return True
 
+    def kills(self, number: int | None, *, query_only: bool) -> bool:
+        """Have a session of ours ended; other numbers are those of the server's own threads."""
+        if number is None or number < FIRST_SESSION:
+            return False
+        self.errand = Kill(number, query_only)
+        return True
+
+    def errand_done(self, error: ProxyError | None) -> None:
+        self.to_client = b""
+        if error is None:
+            self.answer(Ok(status=self.session.status))
+        else:
+            self.to_client = packet(error_payload(error), 1)
+
     def shows_kept(self, payload: bytes) -> bool:
         """Answer SHOW WARNINGS and its like from what was kept."""
         effects = self.inspect(payload)
-        if effects is None or effects.shows == fx.SHOWS_NOTHING:
+        if effects is None:
+            return False
+        if effects.kill is not None:
+            return self.kills(effects.kill.number, query_only=effects.kill.query_only)
+        if effects.shows == fx.SHOWS_NOTHING:
             return False
         session = self.session
         kept = session.diagnostics

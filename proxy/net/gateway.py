@@ -16,10 +16,12 @@ from proxy.errors import (
     LoginTimeout,
     ProxyError,
     QueryCanceled,
+    SessionKilled,
     TooManyClients,
 )
 from proxy.metrics.counters import EndpointCounters, PoolCounters
 from proxy.net.address import is_local, is_private
+from proxy.net.errands import Errands
 from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
 from proxy.net.opener import Opener
@@ -33,15 +35,21 @@ from proxy.wire.dialect import Arrival, Cancel, Dialect, Login
 from proxy.wire.steps import Fetch, FetchTarget
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from proxy.config.model import AuthConfig, ProxyConfig
     from proxy.credentials.cache import CredentialCache
     from proxy.net.conversation import ConversationProtocol
     from proxy.net.dialer import Dialer
     from proxy.net.tls import ServerTls
     from proxy.session.server_link import ServerLink
+    from proxy.wire.errands import LogInAgain
 
 TLS_HANDSHAKE: Final = 0x16
 """First byte of a TLS handshake."""
+FIRST_NUMBER: Final = 1 << 30
+LAST_NUMBER: Final = (1 << 31) - 1
+"""Between these are the sessions' numbers: MySQL's thread ids do not come so far."""
 
 
 class Gateway:
@@ -84,21 +92,45 @@ class Gateway:
             self._forget,
         )
         self.journal = GatewayJournal(self)
-        self._next_number = self._number(random.randrange(1 << 30))  # noqa: S311
+        self.errands = Errands(self)
+        self._next_number = self._number(random.randrange(FIRST_NUMBER, LAST_NUMBER))  # noqa: S311
         self.oversight.attend(self)
 
     # Clients arrive.
 
     async def serve(self, connection: ConversationProtocol, counters: EndpointCounters) -> None:
         """See a new client through its login, and join it to a pool."""
+        arrival = self._arrival(connection, self._new_number())
+        await self._see_in(connection, counters, arrival, self._accept(connection, arrival))
+
+    async def serve_again(
+        self,
+        connection: ConversationProtocol,
+        counters: EndpointCounters,
+        number: int,
+        errand: LogInAgain,
+    ) -> None:
+        """See a client through another login, after the end of its session ``number``."""
+        arrival = self._arrival(connection, number)
+        arrival.sequence = 1
+        conversation = self.dialect.log_in_again(arrival, errand)
+        accepting = connection.run(conversation, server_side=True, fetch=self._fetch)
+        await self._see_in(connection, counters, arrival, accepting)
+
+    async def _see_in(
+        self,
+        connection: ConversationProtocol,
+        counters: EndpointCounters,
+        arrival: Arrival,
+        accepting: Coroutine[Any, Any, Login | Cancel],
+    ) -> None:
         counters.clients += 1
         counters.clients_received += 1
         self.logins.add(connection)
-        arrival = self._arrival(connection)
         refuse = partial(self._turn_away, connection, counters, arrival)
         try:
             async with asyncio.timeout(self.config.login_timeout_s):
-                result = await self._accept(connection, arrival)
+                result = await accepting
         except TimeoutError:
             refuse(LoginTimeout("canceling login due to timeout"))
         except (EOFError, OSError):
@@ -117,7 +149,7 @@ class Gateway:
         finally:
             self.logins.discard(connection)
 
-    def _arrival(self, connection: ConversationProtocol) -> Arrival:
+    def _arrival(self, connection: ConversationProtocol, number: int) -> Arrival:
         local = is_local(connection.peername)
         return Arrival(
             tls_available=self.tls is not None and not connection.is_unix,
@@ -125,7 +157,7 @@ class Gateway:
             direct_tls=False,
             local=local,
             host="localhost" if local else str(cast("Any", connection.peername or "?")[0]),
-            number=self._new_number(),
+            number=number,
         )
 
     async def _accept(self, connection: ConversationProtocol, arrival: Arrival) -> Login | Cancel:
@@ -236,8 +268,8 @@ class Gateway:
     def _new_number(self) -> int:
         while True:
             self._next_number += self.oversight.processes
-            if self._next_number > 0x7FFFFFFF:
-                self._next_number = self._number(0)
+            if self._next_number > LAST_NUMBER:
+                self._next_number = self._number(FIRST_NUMBER)
             if self._next_number not in self.clients:
                 return self._next_number
 
@@ -276,15 +308,26 @@ class Gateway:
         client = self.clients.get(request.number)
         if client is None and self.oversight.forward_cancel(self, request):
             return
-        if client is None or not compare_digest(client.secret, request.secret):
+        if client is None or not _may_cancel(client, request):
             self.journal.cancel_ignored()
             return
         client.pool.counters.cancels += 1
-        if client.parked:
+        if request.whole:
+            self._kill(client)
+        elif client.parked:
             client.pool.unpark(client)
             client.turn_away(QueryCanceled("canceling statement due to user request"))
         elif client.server is not None and not client.server.stream.is_quiet():
             self.cancel_server(client.server)
+
+    def _kill(self, client: ClientLink) -> None:
+        """End a session: what it runs is cancelled."""
+        server = client.server
+        busy = client.parked or (server is not None and not server.stream.is_quiet())
+        if busy and not (server is not None and server.stream.is_forwarding()):
+            client.fail(SessionKilled("Query execution was interrupted"), "killed")
+        else:
+            client.close("killed")
 
     def cancel_server(self, server: ServerLink) -> None:
         """Cancel what a server connection runs; it stays with its client until that is done."""
@@ -341,3 +384,9 @@ class Gateway:
             await asyncio.sleep(0.01)
         for server in list(self.servers):
             server.transport.abort()
+
+
+def _may_cancel(client: ClientLink, request: Cancel) -> bool:
+    if request.user:
+        return client.pool.key[1] == request.user
+    return compare_digest(client.secret, request.secret)

@@ -69,6 +69,9 @@ class GatewayJournal(Journal):
     def cancel_ignored(self) -> None:
         self._tell(logging.INFO, "cancel_ignored", reason="no such connection or wrong key")
 
+    def errand(self, client: ClientLink) -> None:
+        self.gateway.errands.run(client)
+
     def cancel_failed(self, server: ServerLink, error: CredentialError) -> None:
         self._tell(logging.WARNING, "cancel_failed", server=server.number, error=str(error))
 

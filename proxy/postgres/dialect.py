@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.errors import ProxyError
+    from proxy.wire.errands import LogInAgain
     from proxy.wire.steps import Conversation
     from proxy.wire.stream import ClientStream, ServerStream
 
@@ -68,6 +69,9 @@ class PostgresDialect:
             secret_bytes=32 if result.minor >= 2 else 4,
             recovered=result.client_keys,
         )
+
+    def log_in_again(self, arrival: Arrival, errand: LogInAgain) -> Conversation[Login]:
+        raise NotImplementedError("sessions of PostgreSQL are their users' to the end")
 
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
         return accepting.client_secret(method or "scram-sha-256", secret, derived)

@@ -1,10 +1,9 @@
 """A client connection, and the time it spends together with server connections.
 
-``ClientLink`` and ``ServerLink`` have the methods of an ``asyncio.Protocol``, so the event loop
-calls them directly, but they know nothing of asyncio: a transport is whatever has ``write``,
-``close`` and the rest. One transaction is: client bytes arrive, a server connection is taken from
-the pool, the stream translates, one ``write``; server bytes arrive, one ``write``; the stream says
-the server is idle, it goes back. Nothing is awaited and no object is made for it.
+The event loop calls the methods of ``ClientLink`` and ``ServerLink``, which know nothing of
+asyncio. One transaction is: client bytes arrive, a server connection is taken from the pool, the
+stream translates, one ``write``; server bytes arrive, one ``write``; the stream says the server is
+idle, it goes back. Nothing is awaited and no object is made for it.
 
 States of a client: *greeting* (first server connection, to learn what to greet with), *resting* (no
 server), *parked* (waits in the pool), *attached*. States of a server connection: *lent*, *idle* in
@@ -57,15 +56,13 @@ class ClientLink(Waiter):
         self.greeting = False
         """The first server connection is needed to learn what to greet the client with."""
         self.parked = False
-        self.closed = False
-        self.leaving = False
-        """Terminate was received: close when what was asked for is done."""
+        self.closed = self.leaving = False
+        """Leaving: Terminate was received, close when what was asked for is done."""
         self.left_at = 0.0
         """When the client closed its side without saying goodbye."""
         self.draining = False
         """The proxy is shutting down: close at the end of the transaction."""
-        self.reading_paused = False
-        self.write_blocked = False
+        self.reading_paused = self.write_blocked = False
         self.blocked_at = 0.0
         """When the client last stopped reading."""
         self.query_cancelled = False
@@ -143,7 +140,9 @@ class ClientLink(Waiter):
         if need == NEED_SERVER:
             self.borrow(now)
         elif need != NEED_BYTES:
-            if stream.error is not None:
+            if stream.errand is not None:
+                self.journal.errand(self)
+            elif stream.error is not None:
                 self.fail(stream.error, "protocol error")
             elif stream.terminated:
                 self.close("terminated")
@@ -177,7 +176,7 @@ class ClientLink(Waiter):
         self.attach(cast("ServerLink", connection), now)
 
     def attach(self, server: ServerLink, now: float) -> None:
-        """Join the server connection and send it what the client has sent so far."""
+        """Join the server connection; send it what the client has sent so far."""
         self.server = server
         server.client = self
         server.lent_at = now
@@ -219,7 +218,9 @@ class ClientLink(Waiter):
             self.transport.write(stream.to_client)
         if stream.to_server:
             server.transport.write(stream.to_server)
-        if stream.error is not None:
+        if stream.errand is not None:
+            self.journal.errand(self)
+        elif stream.error is not None:
             self.fail(stream.error, "protocol error")
         elif stream.terminated:
             self.leave()
@@ -296,9 +297,8 @@ class ClientLink(Waiter):
 
     def release(self, server: ServerLink) -> None:
         """Return the server connection; go on with what the client sent meanwhile."""
-        stream = self.stream
-        stream.detach()
-        self.server = None
+        self.stream.detach()
+        self.server, stream = None, self.stream
         if self.journal.debug:
             self.journal.returned(self, server)
         if self.write_blocked:

@@ -39,5 +39,8 @@ class Journal:
     def server_gone(self, server: ServerLink) -> None:
         """The server has closed a connection on its side, too."""
 
+    def errand(self, client: ClientLink) -> None:
+        """A client asks something of the proxy itself (``ClientStream.errand``)."""
+
     def cancel(self, server: ServerLink) -> None:
         """The query that runs on a server connection is to be cancelled."""

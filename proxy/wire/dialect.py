@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from proxy.errors import ProxyError
+    from proxy.wire.errands import LogInAgain
     from proxy.wire.steps import Conversation, TlsFacts
     from proxy.wire.stream import ClientStream, ServerStream
 
@@ -54,6 +55,10 @@ class Cancel:
 
     number: int
     secret: bytes
+    user: str = ""
+    """User whose sessions may be cancelled without the secret."""
+    whole: bool = False
+    """The session is to end, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,13 @@ class Dialect(Protocol):
 
     def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
         """Be the server of a client that logs in; ``Fetch`` asks for its ``client_secret``."""
+        ...
+
+    def log_in_again(self, arrival: Arrival, errand: LogInAgain) -> Conversation[Login]:
+        """Be the server of a client that logs in anew on its connection.
+
+        ``Fetch`` asks for its ``client_secret``.
+        """
         ...
 
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.errors import ProxyError
+    from proxy.wire.errands import Kill, LogInAgain
 
 # What a client without a server connection needs (``ClientStream.demand``).
 NEED_BYTES: Final = 0
@@ -112,6 +113,8 @@ class ClientStream:
         """Bytes received and not dealt with yet."""
         self.waiting: bool = False
         """The client's next message waits for an answer to one of ours."""
+        self.errand: Kill | LogInAgain | None = None
+        """What the client asks of the proxy itself; what it sent behind that waits in ``held``."""
 
     def demand(self, data: bytes) -> int:
         """Say what these bytes need while no server is attached: ``NEED_...``.
@@ -149,6 +152,10 @@ class ClientStream:
 
     def in_message(self) -> bool:
         """Whether the client is in the middle of a message that is already going to the server."""
+        raise NotImplementedError
+
+    def errand_done(self, error: ProxyError | None) -> None:
+        """Tell the client, in ``to_client``, what came of ``errand``: ``None`` is success."""
         raise NotImplementedError
 
     def refuse(self, error: ProxyError) -> None:

@@ -82,12 +82,16 @@ class Adopt(Message):
 
 @dataclass(frozen=True, slots=True)
 class CancelSession(Message):
-    """Cancel what a session runs if the secret is right; goes both ways."""
+    """Cancel what a session runs if the secret or the user is right; goes both ways."""
 
     proxy: str
     number: int
     secret: str
     """In hexadecimal."""
+    user: str
+    """Whose sessions may be cancelled without it; empty for nobody's."""
+    whole: bool
+    """End the session, too."""
 
 
 @dataclass(frozen=True, slots=True)

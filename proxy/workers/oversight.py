@@ -66,7 +66,9 @@ class WorkerOversight(Oversight):
         if request.number % self.processes == self.index:
             return False
         name = gateway.config.name
-        self._channel.send(CancelSession(name, request.number, request.secret.hex()))
+        secret = request.secret.hex()
+        message = CancelSession(name, request.number, secret, request.user, request.whole)
+        self._channel.send(message)
         return True
 
     def forget(self, server: ServerLink) -> int | None:

@@ -133,7 +133,8 @@ class Worker:
 
     def _cancel(self, message: CancelSession) -> None:
         gateway = self._oversight.desks[message.proxy].gateway
-        gateway.cancel(Cancel(message.number, bytes.fromhex(message.secret)))
+        secret = bytes.fromhex(message.secret)
+        gateway.cancel(Cancel(message.number, secret, message.user, message.whole))
 
     def _take_snapshot(self, message: TakeSnapshot) -> None:
         if self._relay is not None:

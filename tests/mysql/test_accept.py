@@ -125,7 +125,7 @@ def test_the_right_password(method: str, plugin: str, mode: str) -> None:
     assert found.facts.collation == 45
     assert found.facts.capabilities & CLIENT_FOUND_ROWS
     assert not found.facts.capabilities & CLIENT_COMPRESS
-    assert bool(found.tls) == (mode == "require")
+    assert bool(found.facts.tls) == (mode == "require")
     switched = method not in ("", plugin)
     fast = (method or plugin) == auth.CACHING_SHA2
     assert found.facts.sequence == 2 + (mode == "require") + 2 * switched + fast
@@ -171,7 +171,7 @@ def test_a_target_with_a_plugin_of_its_own_is_greeted_for_with_another() -> None
 def test_tls_can_be_required() -> None:
     with pytest.raises(TlsRequired, match="insecure transport"):
         visit(Door(tls_required=True))
-    assert visit(Door(tls_required=True), mode="require")[0].tls is TLS
+    assert visit(Door(tls_required=True), mode="require")[0].facts.tls is TLS
 
 
 def test_a_password_in_clear_needs_tls() -> None:
