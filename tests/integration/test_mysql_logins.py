@@ -1,0 +1,398 @@
+"""Logging in to the MySQL engine: drivers, programs, TLS on both sides, KILL, bad input."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiomysql
+import mysql.connector
+import pymysql
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support import mysql_messages as wire
+from tests.support.local_mysql import MYSQL
+from tests.support.mysql_proxy import mysql_proxy_settings
+from tests.support.mysql_wire import Closed, MysqlClient, Refused
+from tests.support.proxy import ProxyProcess, running_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.certificates import Certificates
+    from tests.support.mysql_servers import MysqlServer
+
+DENIED = "Access denied for user '{}'@'localhost' (using password: {})"
+SLOW = "SELECT SLEEP(20)"
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    mysql_server: MysqlServer,
+    proxy_certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ProxyProcess]:
+    """A proxy with a pool of four that offers TLS and uses it towards the server."""
+    made = mysql_proxy_settings(mysql_server, {"max_connections": 4})
+    made.certificates = proxy_certificates
+    made.target = {"tls": "prefer"}
+    made.auth[1]["client_auth"] = "password"
+    made.auth.append({"user": "ghost", "credential": "static:nobody-knows"})
+    with running_proxy(made, tmp_path_factory.mktemp("mysql-logins")) as running:
+        yield running
+
+
+def arguments(proxy: ProxyProcess, **changed: Any) -> dict[str, Any]:
+    """Give what PyMySQL and MySQL's own driver connect with."""
+    given = {"host": proxy.host, "port": proxy.port, "user": "app", "password": "app-secret"}
+    return {**given, "database": "app", **changed}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_pymysql(proxy: ProxyProcess, proxy_certificates: Certificates, tls: bool) -> None:
+    options = {"ssl_ca": str(proxy_certificates.authority)} if tls else {"ssl_disabled": True}
+    with (
+        pymysql.connect(**arguments(proxy), **options) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT CONNECTION_ID(), DATABASE()")
+        assert cursor.fetchone() == (connection.thread_id(), "app")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_mysql_connector(proxy: ProxyProcess, tls: bool) -> None:
+    connection: Any = mysql.connector.connect(
+        **arguments(proxy), ssl_disabled=not tls, use_pure=True
+    )
+    cursor = connection.cursor()
+    cursor.execute("SELECT CONNECTION_ID()")
+    assert cursor.fetchone() == (connection.connection_id,)
+    connection.cmd_change_user("app", "app-secret", "information_schema")
+    cursor.execute("SELECT DATABASE()")
+    assert cursor.fetchone() == ("information_schema",)
+    connection.close()
+
+
+async def test_aiomysql(proxy: ProxyProcess) -> None:
+    given = arguments(proxy)
+    connection = await aiomysql.connect(db=given.pop("database"), **given)
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT CURRENT_USER()")
+        assert await cursor.fetchone() == ("app@%",)
+    connection.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+@pytest.mark.parametrize("program", ["mysql", "mariadb"])
+def test_programs(proxy: ProxyProcess, mysql_server: MysqlServer, program: str, tls: bool) -> None:
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"NOT TESTED: no {program} program")
+    version = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+    mine = "MariaDB" in version
+    option = ("--ssl" if tls else "--skip-ssl") if mine else ""
+    option = option or ("--ssl-mode=REQUIRED" if tls else "--ssl-mode=DISABLED")
+    command = [path, "--no-defaults", option, f"--host={proxy.host}", f"--port={proxy.port}"]
+    command += ["--user=app", "--password=app-secret", "--protocol=tcp", "-N", "-B", "app"]
+    sql = "SELECT CURRENT_USER(), DATABASE()"
+    run = subprocess.run(command, input=sql, capture_output=True, text=True, timeout=30)
+    if "cannot be loaded" in run.stderr or "Plugin caching_sha2" in run.stderr:
+        pytest.skip(f"NOT TESTED: this {program} lacks a plugin: {run.stderr}")
+    assert run.stdout.split() == ["app@%", "app"], run.stderr
+
+
+def test_the_server_is_told_apart_by_its_own_version(
+    proxy: ProxyProcess, mysql_server: MysqlServer
+) -> None:
+    with MysqlClient(proxy.host, proxy.port) as ours, _direct(mysql_server) as theirs:
+        greetings = [wire.read_greeting(client.read().payload) for client in (ours, theirs)]
+    assert greetings[0].version == greetings[1].version
+    assert greetings[0].plugin == greetings[1].plugin
+    assert greetings[0].connection_id >= 1 << 30
+
+
+def _direct(server: MysqlServer) -> MysqlClient:
+    return MysqlClient(server.host, server.port)
+
+
+def test_towards_the_server_tls_is_used(proxy: ProxyProcess) -> None:
+    with MysqlClient(proxy.host, proxy.port) as client:
+        client.login("app", "app-secret")
+        [(_, cipher)] = client.rows("SHOW STATUS LIKE 'Ssl_cipher'")
+        assert cipher
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "used"),
+    [
+        ("app", "wrong", "YES"),
+        ("app", "", "NO"),
+        ("nobody", "app-secret", "YES"),
+        ("nobody", "", "NO"),
+        ("ghost", "wrong", "YES"),
+    ],
+)
+def test_wrong_passwords(proxy: ProxyProcess, user: str, password: str, used: str) -> None:
+    with MysqlClient(proxy.host, proxy.port) as client:
+        with pytest.raises(Refused) as caught:
+            client.login(user, password)
+        assert caught.value.errno == 1045
+        assert str(caught.value.args[1]) == "#28000" + DENIED.format(user, used)
+        with pytest.raises(Closed):
+            client.read()
+
+
+def test_what_the_server_refuses_is_told_in_its_words(
+    proxy: ProxyProcess, mysql_server: MysqlServer
+) -> None:
+    told = []
+    for port in (proxy.port, mysql_server.port):
+        with MysqlClient(proxy.host, port) as client, pytest.raises(Refused) as caught:
+            client.login("app", "app-secret", "nowhere")
+        told.append(caught.value.args)
+    assert told[0] == told[1]
+    # The proxy knows this user, the server does not.
+    with MysqlClient(proxy.host, proxy.port) as client, pytest.raises(Refused) as caught:
+        client.login("ghost", "nobody-knows")
+    assert caught.value.errno == 1045
+
+
+def test_a_password_in_clear_needs_tls(
+    proxy: ProxyProcess, proxy_certificates: Certificates
+) -> None:
+    given = arguments(proxy, user="other", password="other-secret", database="other")
+    context = ssl.create_default_context(cafile=str(proxy_certificates.authority))
+    context.check_hostname = False
+    connection: Any = mysql.connector.connect(
+        **given, ssl_ca=str(proxy_certificates.authority), use_pure=True
+    )
+    connection.close()
+
+
+def in_thread(work: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
+    """Run something beside the test; what it raises is kept."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, raised
+
+
+def wait_for_query(server: MysqlServer, text: str) -> None:
+    """Wait until the server runs a query."""
+    deadline = time.monotonic() + 10
+    question = "SELECT info FROM information_schema.processlist WHERE user = 'app'"
+    while (text,) not in server.admin(question):
+        assert time.monotonic() < deadline, f"{text} does not run"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["KILL QUERY", "KILL"])
+def test_kill(proxy: ProxyProcess, mysql_server: MysqlServer, whole: bool) -> None:
+    query = f"SELECT COUNT(SLEEP(20)), {int(whole)}"
+    with pymysql.connect(**arguments(proxy)) as other:
+        victim = pymysql.connect(**arguments(proxy))
+        thread, raised = in_thread(lambda: victim.cursor().execute(query))
+        wait_for_query(mysql_server, query)
+        began = time.monotonic()
+        with other.cursor() as cursor:
+            cursor.execute(f"KILL {'' if whole else 'QUERY '}{victim.thread_id()}")
+        thread.join(15)
+        assert time.monotonic() - began < 5
+        if whole:
+            [error] = raised
+            assert error.args[0] in (1317, 2013)
+            with pytest.raises(pymysql.Error):
+                victim.cursor().execute("SELECT 1")
+        else:
+            # MySQL's SLEEP ends without an error when it is interrupted.
+            assert all(error.args[0] == 1317 for error in raised)
+            with victim.cursor() as cursor:
+                assert cursor.execute("SELECT 1") == 1
+            victim.close()
+        with other.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+
+def test_kill_of_what_is_not_there_or_not_ones_own(proxy: ProxyProcess) -> None:
+    with (
+        pymysql.connect(**arguments(proxy)) as one,
+        MysqlClient(proxy.host, proxy.port) as other,
+        one.cursor() as cursor,
+    ):
+        with pytest.raises(pymysql.Error, match=r"1094.*Unknown thread id: 1073741823"):
+            cursor.execute("KILL 1073741823")
+        with pytest.raises(pymysql.Error, match=r"1094.*Unknown thread id: 2147483647"):
+            cursor.execute("KILL QUERY 2147483647")
+        other.login("app", "app-secret")
+        replies = other.query(f"KILL {one.thread_id() + 5000}")
+        assert replies[0].errno == 1094
+        assert other.rows("SELECT 1") == [("1",)]
+        # Many at once are all answered.
+        packets = wire.packets(bytes([wire.QUERY]) + b"KILL QUERY 2147483647") * 3000
+        other.socket.sendall(packets)
+        for _ in range(3000):
+            assert other.read().errno == 1094
+        assert other.rows("SELECT 2") == [("2",)]
+
+
+def test_killing_oneself(proxy: ProxyProcess, mysql_server: MysqlServer) -> None:
+    told = []
+    for port in (proxy.port, mysql_server.port):
+        with MysqlClient(proxy.host, port) as client:
+            client.login("app", "app-secret")
+            assert client.greeting is not None
+            [reply] = client.query(f"KILL {client.greeting.connection_id}")
+            told.append((reply.sequence, reply.payload))
+            with pytest.raises((Closed, ConnectionError)):
+                client.read()
+    assert told[0] == told[1]
+
+
+def test_an_abandoned_query_is_killed(proxy: ProxyProcess, mysql_server: MysqlServer) -> None:
+    with MysqlClient(proxy.host, proxy.port) as client:
+        client.login("app", "app-secret")
+        client.send(bytes([wire.QUERY]) + SLOW.encode())
+        wait_for_query(mysql_server, SLOW)
+    deadline = time.monotonic() + 5
+    question = "SELECT info FROM information_schema.processlist WHERE user = 'app'"
+    while (SLOW,) in mysql_server.admin(question):
+        assert time.monotonic() < deadline, "it runs on"
+        time.sleep(0.02)
+
+
+def test_a_change_of_user_is_a_new_session(proxy: ProxyProcess) -> None:
+    with MysqlClient(proxy.host, proxy.port) as client:
+        client.login("app", "app-secret", "app")
+        query = "SELECT CONNECTION_ID(), CURRENT_USER(), DATABASE(), @a, @@sql_mode = ''"
+        assert client.greeting is not None
+        number = str(client.greeting.connection_id)
+        for statement in ("SET @a = 1, sql_mode = ''", "BEGIN"):
+            assert not client.query(statement)[-1].error
+        assert not client.query("CREATE TEMPORARY TABLE t (a INT)")[-1].error
+        assert client.rows(query) == [(number, "app@%", "app", "1", "1")]
+        client.change_user("app", "app-secret", "information_schema")
+        assert client.rows(query) == [(number, "app@%", "information_schema", None, "0")]
+        client.change_user("app", "app-secret")
+        assert client.rows(query) == [(number, "app@%", None, None, "0")]
+        with pytest.raises(Refused) as caught:
+            client.change_user("app", "wrong")
+        assert caught.value.errno == 1045
+        with pytest.raises(Closed):
+            client.read()
+
+
+@pytest.fixture(scope="module")
+def neighbour(proxy: ProxyProcess) -> Iterator[MysqlClient]:
+    """A client that must not be harmed."""
+    with MysqlClient(proxy.host, proxy.port) as client:
+        client.login("app", "app-secret")
+        yield client
+
+
+GOOD = wire.BASE.to_bytes(4, "little") + bytes(28) + b"app\0" + bytes([20]) + bytes(20)
+PIECES = st.one_of(
+    st.binary(max_size=60),
+    st.integers(0, len(GOOD)).map(lambda end: wire.packets(GOOD[:end], 1)),
+    st.integers(0, 255).map(lambda sequence: wire.packets(GOOD, sequence)),
+    st.tuples(st.integers(0, 3), st.binary(max_size=40)).map(
+        lambda given: wire.packets(GOOD[:32] + given[1], given[0])
+    ),
+    st.sampled_from([b"\xff\xff\xff\x01", b"\0\0\4\1" + bytes(4096), b"\0\0\0\1"]),
+)
+
+
+def _last_words(connection: socket.socket) -> bytes:
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(65536):
+            said += data
+    return said
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(pieces=st.lists(PIECES, min_size=1, max_size=3))
+def test_bad_input_ends_in_an_error_and_harms_nobody(
+    proxy: ProxyProcess, neighbour: MysqlClient, pieces: list[bytes]
+) -> None:
+    with socket.create_connection((proxy.host, proxy.port), timeout=10) as connection:
+        greeting = connection.recv(4096)
+        assert greeting[4] == 10
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"".join(pieces))
+            connection.shutdown(socket.SHUT_WR)
+        said = _last_words(connection)
+    if said:
+        # An error, perhaps behind a request to use another plugin.
+        assert said[4] in (0xFF, 0xFE), said
+    assert neighbour.rows("SELECT 1") == [("1",)]
+
+
+@pytest.mark.parametrize(
+    ("packet", "errno"),
+    [
+        (wire.packets(GOOD, 7), 1043),
+        (wire.packets(b"", 1), 1043),
+        (wire.packets(b"hello", 1), 1043),
+        (b"\xff\xff\xff\x01", 1043),
+    ],
+)
+def test_bad_handshakes_are_told_why(proxy: ProxyProcess, packet: bytes, errno: int) -> None:
+    with socket.create_connection((proxy.host, proxy.port), timeout=10) as connection:
+        connection.recv(4096)
+        connection.sendall(packet)
+        said = _last_words(connection)
+    assert said[4] == 0xFF
+    assert int.from_bytes(said[5:7], "little") == errno
+    assert said[7:8] == b"#"
+
+
+def test_clients_that_say_nothing_do_not_keep_others_out(proxy: ProxyProcess) -> None:
+    silent = [socket.create_connection((proxy.host, proxy.port)) for _ in range(50)]
+    try:
+        began = time.monotonic()
+        with MysqlClient(proxy.host, proxy.port) as client:
+            client.login("app", "app-secret")
+        assert time.monotonic() - began < 5
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+async def test_a_burst_of_logins(proxy: ProxyProcess) -> None:
+    given = arguments(proxy)
+    database = given.pop("database")
+
+    async def client() -> None:
+        connection = await aiomysql.connect(db=database, **given)
+        async with connection.cursor() as cursor:
+            await cursor.execute("SELECT 1")
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(100)))
+
+
+def test_the_greetings_plugin_is_the_servers(
+    mysql_server: MysqlServer, proxy: ProxyProcess
+) -> None:
+    with MysqlClient(proxy.host, proxy.port) as client:
+        greeting = wire.read_greeting(client.read().payload)
+    expected = "caching_sha2_password" if mysql_server.kind == MYSQL else "mysql_native_password"
+    assert greeting.plugin == expected
