@@ -146,7 +146,8 @@ def _response(
         if wire.read_capabilities(payload) & CLIENT_SSL and wire.is_ssl_request(payload):
             if not offer & CLIENT_SSL:
                 raise BadHandshake("Bad handshake: TLS is not offered here")
-            tls = yield StartTls()
+            # Clients go on at once: no answer to their request is due.
+            tls = yield StartTls(begun=True)
             payload = yield from asking.read()
         response = wire.read_response(payload)
     except BadHandshake:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from proxy.errors import ProxyError
     from proxy.mysql.handshake import HandshakeV10
     from proxy.mysql.login import ServerLogin
-    from proxy.wire.errands import LogInAgain
+    from proxy.wire.dialect import LogInAgain
     from proxy.wire.steps import Conversation
     from proxy.wire.stream import ClientStream, ServerStream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ClientProtocolError, PacketsOutOfOrder, ProxyError
+from proxy.errors import ClientProtocolError, PacketsOutOfOrder, ProxyError, SessionKilled
 from proxy.mysql import effects as fx
 from proxy.mysql.capabilities import FIRST_SESSION
 from proxy.mysql.constants import (
@@ -41,7 +41,7 @@ from proxy.mysql.query_attributes import text_start
 from proxy.mysql.reply import error_payload
 from proxy.mysql.session import Session
 from proxy.mysql.tracking import filter_track
-from proxy.wire.errands import Kill, LogInAgain
+from proxy.wire.dialect import Kill, LogInAgain
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
 
 if TYPE_CHECKING:
@@ -205,6 +205,8 @@ class RestingStream(ClientStream):
         self.to_client = b""
         if error is None:
             self.answer(Ok(status=self.session.status))
+        elif isinstance(error, SessionKilled) and self.shared.mariadb:
+            self.answer_error(1927, "70100", "Connection was killed")
         else:
             self.to_client = packet(error_payload(error), 1)
 

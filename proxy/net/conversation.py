@@ -4,9 +4,9 @@ A connection is a ``ConversationProtocol`` while it talks; then the hot path tak
 over (``hand_over``). Bytes are buffered up to a cap, beyond which reading pauses.
 
 TLS starts at once on the answer to a request for it, without a turn of the event loop in between,
-so that no byte of the handshake can be taken for clear text. Where the handshake began unasked
-(direct TLS), its first bytes have been read already and are handed to the TLS protocol ahead of
-anything else.
+so that no byte of the handshake can be taken for clear text. Where the handshake begins unasked
+(direct TLS, MySQL), its first bytes have been read already and are handed to the TLS protocol ahead
+of anything else.
 """
 
 from __future__ import annotations
@@ -267,7 +267,8 @@ class ConversationProtocol(asyncio.Protocol):
     ) -> TlsFacts:
         if context is None:
             raise TypeError("this conversation starts TLS, and no context was given")
-        direct = bool(self._buffer) and server_side and not self._talked
+        begun = command.begun or not self._talked
+        direct = bool(self._buffer) and server_side and begun
         if self._buffer and not direct:
             raise _blame(server_side)("received unencrypted data after SSL request")
         if self._ended:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, cast
 from proxy.errors import NotYourSession, ProxyError, SessionKilled, UnknownSession
 from proxy.net.conversation import ConversationProtocol
 from proxy.net.runtime import spawn
-from proxy.wire.dialect import Cancel
-from proxy.wire.errands import Kill
+from proxy.wire.dialect import Cancel, Kill
 
 if TYPE_CHECKING:
     from proxy.net.gateway import Gateway
     from proxy.session.client_link import ClientLink
-    from proxy.wire.errands import LogInAgain
+    from proxy.wire.dialect import LogInAgain
 
 
 class Errands:

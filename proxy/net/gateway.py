@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from proxy.net.dialer import Dialer
     from proxy.net.tls import ServerTls
     from proxy.session.server_link import ServerLink
-    from proxy.wire.errands import LogInAgain
+    from proxy.wire.dialect import LogInAgain
 
 TLS_HANDSHAKE: Final = 0x16
 """First byte of a TLS handshake."""

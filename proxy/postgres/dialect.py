@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.errors import ProxyError
-    from proxy.wire.errands import LogInAgain
+    from proxy.wire.dialect import LogInAgain
     from proxy.wire.steps import Conversation
     from proxy.wire.stream import ClientStream, ServerStream
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from proxy.errors import ProxyError
-    from proxy.wire.errands import LogInAgain
     from proxy.wire.steps import Conversation, TlsFacts
     from proxy.wire.stream import ClientStream, ServerStream
 
@@ -59,6 +58,23 @@ class Cancel:
     """User whose sessions may be cancelled without the secret."""
     whole: bool = False
     """The session is to end, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A client asks to end another session, or what it runs (``ClientStream.errand``)."""
+
+    number: int
+    query_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogInAgain:
+    """A client begins a new session on its connection (``ClientStream.errand``)."""
+
+    message: bytes
+    facts: Any
+    """``Login.facts`` of the session that ends."""
 
 
 @dataclass(frozen=True, slots=True)

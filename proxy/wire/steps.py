@@ -57,6 +57,8 @@ class StartTls:
     """
 
     alpn: tuple[str, ...] = ()
+    begun: bool = False
+    """The peer begins without being told to: what is left unread is of the handshake."""
 
 
 @dataclass(frozen=True, slots=True)

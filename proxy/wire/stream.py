@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.errors import ProxyError
-    from proxy.wire.errands import Kill, LogInAgain
+    from proxy.wire.dialect import Kill, LogInAgain
 
 # What a client without a server connection needs (``ClientStream.demand``).
 NEED_BYTES: Final = 0

@@ -240,14 +240,6 @@ def test_tls_that_is_not_offered_cannot_be_begun() -> None:
         respond(Door(tls=False), request)
 
 
-def test_what_arrives_in_clear_behind_a_request_for_tls_is_refused() -> None:
-    door = Door()
-    assert door.player.opening
-    request = wire.ssl_request_payload(LOGIN_CAPABILITIES | CLIENT_SSL, 0, 45)
-    with pytest.raises(ClientProtocolError, match="unencrypted"):
-        door.player.feed(packet(request, 1) + b"x")
-
-
 def test_a_client_that_leaves() -> None:
     door = Door()
     with pytest.raises(EOFError):

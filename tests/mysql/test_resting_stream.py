@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import BorrowTimeout, ClientProtocolError, PacketsOutOfOrder
+from proxy.errors import BorrowTimeout, ClientProtocolError, PacketsOutOfOrder, UnknownSession
+from proxy.wire.dialect import Kill, LogInAgain
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER
 from tests.mysql.streams import BOTH, client_stream, command, ok, pool_state, query
 from tests.support import mysql_messages as wire
@@ -93,3 +94,38 @@ def test_the_end_of_the_login(capabilities: int) -> None:
     schema = b"\0\x06\x01\x04\x03app"
     tracked = capabilities & wire.SESSION_TRACK
     assert found.payload == (b"\0\0\0\x02@\0\0" + schema if tracked else b"\0\0\0\x02\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("data", "errand"),
+    [
+        (query(f"KILL QUERY {1 << 30}"), Kill(1 << 30, query_only=True)),
+        (query(f"KILL {1 << 30}"), Kill(1 << 30, query_only=False)),
+        (command(0x0C, struct.pack("<I", 1 << 30)), Kill(1 << 30, query_only=False)),
+    ],
+)
+def test_sessions_of_ours_are_killed_by_the_proxy(data: bytes, errand: Kill) -> None:
+    client = client_stream(pool_state())
+    assert client.demand(data + query("SELECT 1")) == NEED_NOTHING
+    assert client.errand == errand
+    assert client.held == query("SELECT 1")
+    client.errand = None
+    client.errand_done(None)
+    assert client.to_client == ok()
+    client.errand_done(UnknownSession("Unknown thread id: 5"))
+    (found,) = read_packets(client.to_client)
+    assert (found.sequence, found.errno) == (1, 1094)
+
+
+def test_threads_of_the_servers_are_killed_by_it() -> None:
+    for data in (query("KILL 77"), query("KILL @id"), command(0x0C, struct.pack("<I", 77))):
+        client = client_stream(pool_state())
+        assert client.demand(data) == NEED_SERVER
+        assert client.errand is None
+
+
+def test_a_change_of_user_is_for_the_proxy() -> None:
+    client = client_stream(pool_state())
+    assert client.demand(command(0x11, b"app\0") + query("SELECT 1")) == NEED_NOTHING
+    assert client.errand == LogInAgain(b"\x11app\0", client.facts)
+    assert client.held == query("SELECT 1")

@@ -95,7 +95,7 @@ class Player(Generic[T]):
             return True, self._fetch(command)
         if isinstance(command, StartTls):
             assert self._tls is not None, "not expected to start TLS"
-            if self._buffer:
+            if self._buffer and not command.begun:
                 raise ClientProtocolError("received unencrypted data")
             self.tls_after.append(self._sent)
             return True, self._tls

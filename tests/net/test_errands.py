@@ -1,0 +1,170 @@
+"""KILL and COM_CHANGE_USER, on sessions that only look like some."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from proxy.errors import NotYourSession, ProxyError, SessionKilled, UnknownSession
+from proxy.net.errands import Errands
+from proxy.wire.dialect import Cancel, Kill, LogInAgain
+
+if TYPE_CHECKING:
+    from proxy.net.gateway import Gateway
+    from proxy.session.client_link import ClientLink
+
+OWN, OTHER, STRANGER = 1 << 30, (1 << 30) + 1, (1 << 30) + 2
+
+
+class Client:
+    """A session."""
+
+    def __init__(self, number: int, user: str) -> None:
+        self.number = number
+        self.pool = SimpleNamespace(key=("db", user, ()))
+        self.stream = SimpleNamespace(
+            errand=None, errand_done=self.told, to_client=b"answer", held=b"more"
+        )
+        self.errors: list[ProxyError | None] = []
+        self.written: list[bytes] = []
+        self.events: list[object] = []
+        self.transport = SimpleNamespace(
+            write=self.written.append,
+            set_protocol=lambda protocol: self.events.append(protocol),
+            get_extra_info=lambda _: None,
+        )
+        self.counters = object()
+        self.server: object = None
+        self.closed = self.parked = False
+
+    def told(self, error: ProxyError | None) -> None:
+        """Hear what came of it."""
+        self.errors.append(error)
+
+    def close(self, reason: str) -> None:
+        """End."""
+        self.closed = True
+        self.events.append(reason)
+
+    def finish(self, reason: str) -> None:
+        """Let go."""
+        self.events.append(reason)
+
+    def resume_client(self) -> None:
+        """Read on."""
+        self.events.append("resumed")
+
+    def start(self, data: bytes, now: float) -> None:
+        """Go on without a server."""
+        self.events.append(data)
+
+    def forward(self, data: bytes, server: object) -> None:
+        """Go on with one."""
+        self.events.append((data, server))
+
+
+class Place:
+    """A gateway with three sessions, and perhaps another process."""
+
+    def __init__(self, *, forwards: bool = False) -> None:
+        self.own, self.other = Client(OWN, "app"), Client(OTHER, "app")
+        self.stranger = Client(STRANGER, "stranger")
+        everyone = (self.own, self.other, self.stranger)
+        self.clients = {client.number: client for client in everyone}
+        self.cancelled: list[Cancel] = []
+        self.forwarded: list[Cancel] = []
+        self.again: list[Any] = []
+        self.forwards = forwards
+        self.oversight = SimpleNamespace(forward_cancel=self.forward_cancel)
+        self.errands = Errands(cast("Gateway", self))
+
+    def cancel(self, request: Cancel) -> None:
+        """Cancel here."""
+        self.cancelled.append(request)
+
+    def forward_cancel(self, _gateway: object, request: Cancel) -> bool:
+        """Cancel elsewhere."""
+        self.forwarded.append(request)
+        return self.forwards
+
+    async def serve_again(self, *given: Any) -> None:
+        """See a client in again."""
+        self.again.append(given)
+
+    async def kill(self, number: int, *, query_only: bool) -> ProxyError | None:
+        """Let the first session ask for it, and wait until it goes on."""
+        self.own.stream.errand = Kill(number, query_only)
+        self.errands.run(cast("ClientLink", self.own))
+        await asyncio.sleep(0)
+        [error] = self.own.errors
+        return error
+
+
+@pytest.mark.parametrize("query_only", [False, True])
+async def test_a_session_of_the_same_user_can_be_killed(query_only: bool) -> None:
+    place = Place()
+    assert await place.kill(OTHER, query_only=query_only) is None
+    assert place.cancelled == [Cancel(OTHER, b"", "app", whole=not query_only)]
+    assert place.own.written == [b"answer"]
+    assert place.own.events == [b"more"], "what came behind is dealt with"
+
+
+async def test_another_users_cannot() -> None:
+    place = Place()
+    error = await place.kill(STRANGER, query_only=False)
+    assert isinstance(error, NotYourSession)
+    assert str(error) == f"You are not owner of thread {STRANGER}"
+    assert not place.cancelled
+
+
+async def test_one_that_is_not_there() -> None:
+    place = Place()
+    error = await place.kill(OWN + 9, query_only=True)
+    assert isinstance(error, UnknownSession)
+    assert str(error) == f"Unknown thread id: {OWN + 9}"
+
+
+async def test_one_of_another_process() -> None:
+    place = Place(forwards=True)
+    assert await place.kill(OWN + 9, query_only=True) is None
+    assert place.forwarded == [Cancel(OWN + 9, b"", "app", whole=False)]
+
+
+async def test_oneself() -> None:
+    place = Place()
+    assert await place.kill(OWN, query_only=True) is None
+    assert not place.own.closed
+    place = Place()
+    assert isinstance(await place.kill(OWN, query_only=False), SessionKilled)
+    assert place.own.events == ["killed"]
+
+
+async def test_a_session_with_a_server_goes_on_with_it() -> None:
+    place = Place()
+    place.own.server = "server"
+    await place.kill(OTHER, query_only=True)
+    assert place.own.events == [(b"", "server")]
+
+
+async def test_a_session_that_is_closed_meanwhile_does_not_go_on() -> None:
+    place = Place()
+    place.own.stream.errand = Kill(OTHER, query_only=True)
+    place.errands.run(cast("ClientLink", place.own))
+    place.own.closed = True
+    await asyncio.sleep(0)
+    assert place.own.events == []
+
+
+async def test_a_login_on_the_same_connection() -> None:
+    place = Place()
+    errand = LogInAgain(b"\x11app", "facts")
+    place.own.stream.errand = errand
+    place.errands.run(cast("ClientLink", place.own))
+    await asyncio.sleep(0)
+    resumed, ended, connection = place.own.events
+    assert (resumed, ended) == ("resumed", "user changed")
+    assert place.again == [(connection, place.own.counters, OWN, errand)]
+    assert await cast("Any", connection).first_byte() == b"more"[0]
