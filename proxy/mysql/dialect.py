@@ -14,9 +14,9 @@ from proxy.mysql.client_stream import MysqlClientStream
 from proxy.mysql.constants import COM_QUIT, MARIADB_CLIENT_EXTENDED_METADATA
 from proxy.mysql.lenenc import packet
 from proxy.mysql.login import ServerSecret
-from proxy.mysql.messages import err_payload
+from proxy.mysql.messages import err_payload, read_err
 from proxy.mysql.pool_state import PoolState
-from proxy.mysql.reply import error_packet
+from proxy.mysql.reply import error_packet, error_payload
 from proxy.mysql.server_stream import MysqlServerStream
 from proxy.mysql.tracking import TRACKING_SQL
 from proxy.wire.dialect import Arrival, Cancel, Login, ServerFacts, ServerPlan, ServerSession
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from proxy.wire.stream import ClientStream, ServerStream
 
 _QUIT = packet(bytes((COM_QUIT,)), 0)
+_NAMES = ("utf-8", "surrogateescape")
 
 
 class MysqlDialect:
@@ -160,10 +161,28 @@ class MysqlDialect:
         shared.learn_baseline(facts.baseline)
         return MysqlServerStream(shared, session)
 
+    def pack(self, stream: ServerStream) -> dict[str, Any]:
+        assert isinstance(stream, MysqlServerStream)
+        return {
+            "reported": {**stream.reported, "schema": stream.schema.decode(*_NAMES)},
+            "capabilities": stream.capabilities,
+            "baseline": stream.shared.baseline,
+        }
+
+    def unpack(self, shared: PoolState, facts: dict[str, Any]) -> ServerStream:
+        shared.learn_baseline(facts["baseline"])
+        capabilities = facts["capabilities"]
+        session = ServerSession(facts["reported"], 0, b"", None, capabilities=capabilities)
+        stream = MysqlServerStream(shared, session)
+        # COM_RESET_CONNECTION takes the last session's state away.
+        stream.dirty = True
+        return stream
+
     def reply(self, error: ProxyError, arrival: Arrival) -> bytes:
         if arrival.sequence == 0:
             # What is there instead of a greeting has no SQLSTATE yet.
-            return packet(err_payload(error.mysql_errno, "", str(error)), 0)
+            told = read_err(error_payload(error))
+            return packet(err_payload(told.errno, "", told.message), 0)
         return error_packet(error, arrival.sequence)
 
 

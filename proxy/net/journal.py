@@ -31,6 +31,12 @@ class GatewayJournal(Journal):
         if log.isEnabledFor(level):
             log.log(level, event, extra={"fields": {"proxy": self.gateway.config.name, **fields}})
 
+    def _code(self, error: ProxyError) -> dict[str, object]:
+        """The code of an error, as the clients of this engine know it."""
+        if self.gateway.config.engine == "mysql":
+            return {"errno": getattr(error, "errno", error.mysql_errno)}
+        return {"sqlstate": getattr(error, "code", error.sqlstate)}
+
     # Clients.
 
     def client_connected(self, client: ClientLink, login: Login) -> None:
@@ -49,7 +55,7 @@ class GatewayJournal(Journal):
             level,
             "client_login_failed",
             peer=connection.peername,
-            sqlstate=error.sqlstate,
+            **self._code(error),
             error=str(error),
         )
 
@@ -132,7 +138,7 @@ class GatewayJournal(Journal):
             logging.WARNING,
             "server_connection_failed",
             pool=pool.name,
-            sqlstate=getattr(error, "code", error.sqlstate),
+            **self._code(error),
             error=str(error),
             retry_in_s=round(pool.retry_at - monotonic(), 3) if pool.retry_at else 0,
         )

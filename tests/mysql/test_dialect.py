@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 
 import pytest
@@ -26,6 +27,7 @@ from proxy.wire.dialect import (
     Arrival,
     Dialect,
     Login,
+    MovingDialect,
     ServerFacts,
     ServerPlan,
     ServerSession,
@@ -186,6 +188,20 @@ def test_a_target_is_learned_though_the_login_fails() -> None:
         Player(dialect().learn_target(None)).feed(packet(err_payload(1040, "", "Too many"), 0))
 
 
+def test_a_server_connection_moves_to_another_process() -> None:
+    made = dialect()
+    shared, other = PoolState(max_prepared_statements=9), PoolState(max_prepared_statements=9)
+    stream = made.server_stream(shared, SESSION, ServerFacts(0, {"sql_mode": "ANSI"}))
+    assert isinstance(stream, MysqlServerStream)
+    stream.schema = b"elsewhere"
+    moved = made.unpack(other, json.loads(json.dumps(made.pack(stream))))
+    assert isinstance(moved, MysqlServerStream)
+    assert (moved.schema, moved.capabilities) == (b"elsewhere", OFFER)
+    assert other.baseline == {"sql_mode": "ANSI"}
+    assert moved.needs_cleaning()
+    assert isinstance(made, MovingDialect)
+
+
 def test_a_reply_has_the_next_sequence_id() -> None:
     reply = dialect().reply(ClientAuthError("no"), Arrival(False, False, False, True, sequence=2))
     assert reply[3] == 2
@@ -195,3 +211,7 @@ def test_a_reply_has_the_next_sequence_id() -> None:
 def test_a_reply_ahead_of_the_greeting_has_no_sqlstate() -> None:
     reply = dialect().reply(ClientAuthError("no"), arrival())
     assert read_err(reply[4:]) == Err(1045, "", b"no")
+    full = err_payload(1040, "08004", "Too many connections")
+    refused = ServerRefused("Too many connections", response=full, code="08004", errno=1040)
+    reply = dialect().reply(refused, arrival())
+    assert read_err(reply[4:]) == Err(1040, "", b"Too many connections")

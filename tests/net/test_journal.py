@@ -58,11 +58,11 @@ def records() -> Iterator[Records]:
 class Reported(Stand):
     """A stand whose journal is a gateway's."""
 
-    def __init__(self, *, debug: bool = False) -> None:
+    def __init__(self, *, debug: bool = False, engine: str = "postgresql") -> None:
         super().__init__()
         self.cancelled: list[object] = []
         gateway: Any = SimpleNamespace(
-            config=SimpleNamespace(name="main", debug_logging=debug),
+            config=SimpleNamespace(name="main", debug_logging=debug, engine=engine),
             clients={},
             servers=set(),
             cancel_server=self.cancelled.append,
@@ -158,6 +158,24 @@ def test_failed_logins(records: Records, error: Any, level: str) -> None:  # noq
         "error": str(error),
     }
     assert records.only() == (level, "client_login_failed", fields)
+
+
+def test_errors_have_the_codes_of_their_engine(records: Records) -> None:
+    connection: Any = SimpleNamespace(peername=("10.0.0.1", 5))
+    stand = Reported(engine="mysql")
+    stand.told.login_failed(connection, ClientAuthError("no"))
+    assert records.only()[2]["errno"] == 1045
+    refusal = ServerRefused("no such database", response=b"\xff", code="42000", errno=1049)
+    stand.told.open_failed(stand.pool, refusal)
+    assert records.only()[2]["errno"] == 1049
+
+
+def test_cancels_that_could_not_be_delivered(records: Records) -> None:
+    stand = Reported(engine="mysql")
+    server: Any = SimpleNamespace(number=77)
+    stand.told.cancel_failed(server, CredentialError("no such file"))
+    expected = {"proxy": "main", "server": 77, "error": "no such file"}
+    assert records.only() == ("WARNING", "cancel_failed", expected)
 
 
 @pytest.mark.parametrize(("version", "told"), [("TLSv1.3", "TLSv1.3"), ("", "no")])
