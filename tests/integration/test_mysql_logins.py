@@ -504,3 +504,46 @@ def test_a_burst_of_logins_does_not_lock_the_proxys_host_out(
             assert client.read().payload[0] == 10
     with running_proxy(made, tmp_path) as proxy, MysqlClient(proxy.host, proxy.port) as client:
         client.login("app", "app-secret")
+
+
+@pytest.mark.parametrize("database", ["", "app"])
+@pytest.mark.parametrize("extra", [0, wire.SESSION_TRACK, wire.SESSION_TRACK | wire.DEPRECATE_EOF])
+def test_a_login_ends_in_the_servers_own_words(
+    proxy: ProxyProcess, mysql_server: MysqlServer, database: str, extra: int
+) -> None:
+    told = []
+    for port in (proxy.port, mysql_server.port, proxy.port):
+        with MysqlClient(proxy.host, port) as client:
+            final = client.login("app", "app-secret", database, capabilities=wire.BASE | extra)
+            told.append(final.payload)
+    assert told[0] == told[1] == told[2]
+
+
+@pytest.mark.parametrize("collation", [8, 33, 45, 63])
+def test_the_collation_of_a_login_is_the_sessions(
+    proxy: ProxyProcess, mysql_server: MysqlServer, collation: int
+) -> None:
+    told = []
+    queries = ("SHOW VARIABLES LIKE 'character_set%'", "SHOW VARIABLES LIKE 'collation%'")
+    for port in (proxy.port, mysql_server.port):
+        with MysqlClient(proxy.host, port) as client:
+            client.login("app", "app-secret", "app", collation=collation)
+            told.append([client.rows(query) for query in queries])
+    assert told[0] == told[1]
+
+
+def test_what_parts_sessions_parts_their_server_connections(proxy: ProxyProcess) -> None:
+    """CLIENT_FOUND_ROWS changes what UPDATE counts: it holds for its own session only."""
+    with contextlib.ExitStack() as stack:
+        counts = []
+        for extra in (0, wire.FOUND_ROWS, 0, wire.FOUND_ROWS):
+            client = stack.enter_context(MysqlClient(proxy.host, proxy.port))
+            client.login("app", "app-secret", "app", capabilities=wire.BASE | extra)
+            client.query("CREATE TABLE IF NOT EXISTS counted (a INT)")
+            client.query("BEGIN")
+            client.query("INSERT INTO counted VALUES (1)")
+            [reply] = client.query("UPDATE counted SET a = 1")
+            counts.append(reply.payload[1])
+            client.query("ROLLBACK")
+        assert counts == [0, 1, 0, 1]
+        client.query("DROP TABLE counted")

@@ -20,7 +20,7 @@ from proxy.net.conversation import BUFFER_BYTES, ConversationProtocol
 from proxy.net.tls import ServerTls, client_context
 from proxy.postgres.accept import CancelRequest, ClientLogin, ClientSecret, accept, client_secret
 from proxy.postgres.login import ServerLogin, login, server_secret
-from proxy.wire.steps import Fetch, Read, Send, StartTls
+from proxy.wire.steps import Fetch, Read, Send, StartTls, TlsFacts
 from tests.support import messages as wire
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.wire import tls_context
@@ -674,5 +674,37 @@ def test_what_the_caller_forgot(run: Run) -> None:
             ):
                 with pytest.raises(TypeError, match="this conversation"):
                     await served.outcome()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 1 << 20])
+def test_a_handshake_that_waits_for_no_answer(run: Run, files: Certificates, piece: int) -> None:
+    """MySQL's clients say hello right behind their request, perhaps in one piece with it."""
+    tls = ServerTls(str(files.certificate), str(files.key))
+
+    def polite() -> Conversation[tuple[TlsFacts, bytes]]:
+        request = yield Read(7)
+        assert request == b"request"
+        facts = yield StartTls(begun=True)
+        return facts, (yield Read(5))
+
+    async def serve(connection: ConversationProtocol) -> tuple[TlsFacts, bytes]:
+        return await connection.run(polite(), context=tls.context, server_side=True)
+
+    async def scenario() -> None:
+        async with serving(serve) as served, raw(served.port) as client:
+            other = MemoryClient(client, tls_context(files.authority), piece)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                other.tls.do_handshake()
+            hello = b"request" + other.outgoing.read()
+            for start in range(0, len(hello), piece):
+                await asyncio.get_running_loop().sock_sendall(client, hello[start : start + piece])
+                await asyncio.sleep(0)
+            await other.retry(other.tls.do_handshake)
+            other.tls.write(b"hello")
+            await other.flush()
+            facts, said = await served.outcome()
+            assert (facts.version, said) == ("TLSv1.3", b"hello")
 
     run(scenario())
