@@ -42,14 +42,14 @@ class Dialer:
         self, target: TargetConfig, dialect: Dialect, context: ssl.SSLContext | None
     ) -> None:
         self.target = target
-        self._dialect = dialect
+        self.dialect = dialect
         self.name = f"{target.host}:{self.port}"
         self._context = context
 
     @property
     def port(self) -> int:
         """The port in use."""
-        return self.target.port or self._dialect.default_port
+        return self.target.port or self.dialect.default_port
 
     async def connect(self) -> ConversationProtocol:
         """Open a socket to the target. Raises ``ConnectFailed``."""
@@ -57,7 +57,7 @@ class Dialer:
         target = self.target
         try:
             if target.host.startswith("/"):
-                path = self._dialect.socket_path(target.host, self.port)
+                path = self.dialect.socket_path(target.host, self.port)
                 _, protocol = await loop.create_unix_connection(ConversationProtocol, path)
             else:
                 _, protocol = await loop.create_connection(
@@ -83,7 +83,7 @@ class Dialer:
         try:
             async with asyncio.timeout(self.target.connect_timeout_s):
                 connection = await self.connect()
-                session = await self._run(connection, self._dialect.log_in(plan))
+                session = await self._run(connection, self.dialect.log_in(plan))
                 facts = await self._run(connection, warm_up(session))
         except TimeoutError as error:
             if connection is not None:
@@ -101,7 +101,7 @@ class Dialer:
             async with asyncio.timeout(self.target.connect_timeout_s):
                 connection = await self.connect()
                 try:
-                    return await self._run(connection, self._dialect.learn_target(plan))
+                    return await self._run(connection, self.dialect.learn_target(plan))
                 finally:
                     connection.close()
         except TimeoutError as error:
@@ -113,7 +113,7 @@ class Dialer:
             async with asyncio.timeout(CANCEL_S):
                 connection = await self.connect()
                 try:
-                    conversation = self._dialect.cancel(request, plan, tls=tls)
+                    conversation = self.dialect.cancel(request, plan, tls=tls)
                     await self._run(connection, conversation)
                 finally:
                     connection.abort()

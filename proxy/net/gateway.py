@@ -24,7 +24,7 @@ from proxy.net.address import is_local, is_private
 from proxy.net.errands import Errands
 from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
-from proxy.net.opener import Opener
+from proxy.net.opener import Opener, auth_entry
 from proxy.net.oversight import Oversight
 from proxy.net.profile import Profile
 from proxy.net.runtime import spawn
@@ -200,10 +200,7 @@ class Gateway:
 
     def auth_entry(self, user: str) -> AuthConfig | None:
         """Give the first auth entry that speaks of a user."""
-        for entry in self.config.auth:
-            if entry.user in (user, "*"):
-                return entry
-        return None
+        return auth_entry(self.config, user)
 
     def _turn_away(
         self,
@@ -336,7 +333,9 @@ class Gateway:
 
     async def _deliver_cancel(self, server: ServerLink) -> None:
         try:
-            plan = await self.opener.plan(server.pool) if self.dialect.cancels_by_login else None
+            plan = None
+            if self.dialect.cancels_by_login:
+                plan = await self.opener.plan_for(server.pool.key[1])
             await self.dialer.cancel(server.cancel_request, tls=server.tls, plan=plan)
         except CredentialError as error:
             self.journal.cancel_failed(server, error)

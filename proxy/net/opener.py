@@ -16,9 +16,11 @@ from proxy.wire.dialect import ServerPlan
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.config.model import AuthConfig, ProxyConfig
+    from proxy.credentials.cache import CredentialCache
     from proxy.net.gateway import Gateway
     from proxy.pool.pool import Pool
-    from proxy.wire.dialect import ServerFacts, ServerSession
+    from proxy.wire.dialect import Dialect, ServerFacts, ServerSession
     from proxy.wire.steps import Conversation
 
 LIFETIME_JITTER: Final = 0.1
@@ -53,37 +55,24 @@ class Opener:
             pool.counters.setup_succeeded += 1
             pool.opened(link, monotonic())
 
-    async def plan(self, pool: Pool) -> ServerPlan:
-        """How to log in as a pool's user. Raises ``CredentialError``."""
-        database, user, parameters = pool.key
-        return self._plan(user, database, dict(parameters), await self._secret(pool, user))
-
-    async def any_plan(self) -> ServerPlan | None:
+    async def visiting_plan(self) -> ServerPlan | None:
         """How to log in as some user, to no database; ``None`` if no user is known by name."""
         gateway = self._gateway
         for entry in gateway.config.auth:
             if entry.user != "*" and entry.credential:
-                held = await gateway.credentials.get(entry.credential, entry.user)
-                secret = gateway.dialect.server_secret(held.secret, held.derived, None)
-                return self._plan(entry.user, "", {}, secret)
+                return await self.plan_for(entry.user)
         return None
 
-    def _plan(
-        self, user: str, database: str, parameters: dict[str, str], secret: Any
-    ) -> ServerPlan:
-        target = self._gateway.dialer.target
-        return ServerPlan(
-            user=user,
-            database=database,
-            parameters=parameters,
-            tls_mode=target.tls,
-            unix_socket=target.host.startswith("/"),
-            secret=secret,
-        )
+    async def plan_for(self, user: str) -> ServerPlan:
+        """How to log in as a user, to no database. Raises ``CredentialError``."""
+        gateway = self._gateway
+        return await plan_for(gateway.config, gateway.dialect, gateway.credentials, user)
 
     async def _dial(self, pool: Pool) -> ServerLink:
         gateway = self._gateway
-        plan = await self.plan(pool)
+        database, user, parameters = pool.key
+        secret = await self._secret(pool, user)
+        plan = _plan(gateway.config, user, secret, database, dict(parameters))
         # A new secret has begun a generation, to which this connection belongs. One that begins
         # from here on makes the connection out of date before it is open.
         generation = pool.generation
@@ -141,3 +130,42 @@ class Opener:
                 pool.retire_all()
             pool.credential_generation = held.generation
         return gateway.dialect.server_secret(held.secret, held.derived, pool.recovered)
+
+
+async def plan_for(
+    config: ProxyConfig, dialect: Dialect, credentials: CredentialCache, user: str
+) -> ServerPlan:
+    """How to log in as a user, to no database. Raises ``CredentialError``."""
+    entry = auth_entry(config, user)
+    if entry is None:
+        raise CredentialError(f'no auth entry for user "{user}" any more')
+    if not entry.credential:
+        return _plan(config, user, dialect.server_secret("", {}, None))
+    held = await credentials.get(entry.credential, user)
+    return _plan(config, user, dialect.server_secret(held.secret, held.derived, None))
+
+
+def _plan(
+    config: ProxyConfig,
+    user: str,
+    secret: Any,
+    database: str = "",
+    parameters: dict[str, str] | None = None,
+) -> ServerPlan:
+    target = config.target[0]
+    return ServerPlan(
+        user=user,
+        database=database,
+        parameters=parameters or {},
+        tls_mode=target.tls,
+        unix_socket=target.host.startswith("/"),
+        secret=secret,
+    )
+
+
+def auth_entry(config: ProxyConfig, user: str) -> AuthConfig | None:
+    """Give the first auth entry that speaks of a user."""
+    for entry in config.auth:
+        if entry.user in (user, "*"):
+            return entry
+    return None

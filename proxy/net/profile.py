@@ -45,7 +45,7 @@ class Profile:
     async def _ask(self) -> ProxyError | None:
         try:
             try:
-                plan = await self._gateway.opener.any_plan()
+                plan = await self._gateway.opener.visiting_plan()
             except CredentialError:
                 plan = None
             self.learn(await self._gateway.dialer.learn_target(plan))

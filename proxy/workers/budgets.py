@@ -21,10 +21,11 @@ from proxy.workers.messages import Adopt, GivenUp, Message, Opened, Quota, Usage
 from proxy.workers.quota import Grant, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from proxy.config.model import Config
     from proxy.net.dialer import Dialer
+    from proxy.wire.dialect import ServerPlan
 
 LOGIN_ENDS_S: Final = 1.0
 """Seconds after a worker's death in which the server ends the processes of logins that were under
@@ -42,6 +43,7 @@ class Deposit:
     descriptor: int
     cancel_request: bytes
     tls: bool
+    user: str
 
 
 @dataclass(slots=True)
@@ -55,10 +57,16 @@ class Account:
 
 class Budgets:
     """All budgets of the process. ``send`` sends a message, with a descriptor or -1, to a worker;
-    workers are known by their index."""
+    workers are known by their index. ``plan`` says how a proxy logs in as a user to cancel, if it
+    has to."""
 
-    def __init__(self, send: Callable[[int, Message, int], None]) -> None:
+    def __init__(
+        self,
+        send: Callable[[int, Message, int], None],
+        plan: Callable[[str, str], Awaitable[ServerPlan | None]],
+    ) -> None:
         self._send = send
+        self._plan = plan
         self.accounts: dict[str, Account] = {}
         self._deposits: dict[int, dict[int, Deposit]] = {}
 
@@ -124,7 +132,11 @@ class Budgets:
     def opened(self, worker: int, message: Opened, descriptor: int) -> None:
         """Keep the duplicate of a connection."""
         self._deposits[worker][message.connection] = Deposit(
-            message.proxy, descriptor, bytes.fromhex(message.cancel_request), message.tls
+            message.proxy,
+            descriptor,
+            bytes.fromhex(message.cancel_request),
+            message.tls,
+            message.user,
         )
 
     def closed(self, worker: int, connection: int) -> None:
@@ -183,7 +195,8 @@ class Budgets:
             ended = spawn(_end_of(connection), "end of connection")
             done, _ = await asyncio.wait({ended}, timeout=CANCEL_AFTER_S)
             if not done:
-                await dialer.cancel(deposit.cancel_request, tls=deposit.tls)
+                plan = await self._plan(deposit.proxy, deposit.user)
+                await dialer.cancel(deposit.cancel_request, tls=deposit.tls, plan=plan)
                 await asyncio.wait({ended}, timeout=FAREWELL_S)
             ended.cancel()
             await asyncio.wait({ended})

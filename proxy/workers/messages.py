@@ -190,6 +190,8 @@ class Opened(Message):
     cancel_request: str
     """In hexadecimal."""
     tls: bool
+    user: str
+    """Who it is logged in as."""
 
 
 @dataclass(frozen=True, slots=True)

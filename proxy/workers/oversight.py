@@ -51,7 +51,8 @@ class WorkerOversight(Oversight):
         """Leave a duplicate of the socket with the supervisor."""
         connection = cast("asyncio.Transport", server.transport).get_extra_info("socket")
         number = self._numbers[server] = next(self._count)
-        message = Opened(gateway.config.name, number, server.cancel_request.hex(), server.tls)
+        request, user = server.cancel_request.hex(), server.pool.key[1]
+        message = Opened(gateway.config.name, number, request, server.tls, user)
         self._channel.send(message, os.dup(connection.fileno()))
 
     def gone(self, gateway: Gateway, server: ServerLink) -> None:

@@ -83,7 +83,7 @@ class Answerer:
     """The supervisor's side: one cache for all workers."""
 
     def __init__(self, cache: CredentialCache | None = None) -> None:
-        self._cache = cache or CredentialCache()
+        self.cache = cache or CredentialCache()
 
     def answer(self, message: FetchSecret, send: Callable[[Message], None]) -> None:
         """Fetch what a worker asks for, and send it."""
@@ -92,11 +92,11 @@ class Answerer:
     async def _answer(self, message: FetchSecret, send: Callable[[Message], None]) -> None:
         reference, user = message.reference, message.user
         if message.again:
-            self._cache.invalidate(reference, user)
+            self.cache.invalidate(reference, user)
         try:
-            held = await self._cache.get(reference, user)
+            held = await self.cache.get(reference, user)
         except CredentialError as error:
             send(SecretFetched(message.serial, "", None, None, str(error) or "failed"))
             return
-        expires_at = self._cache.expires_at(reference, user)
+        expires_at = self.cache.expires_at(reference, user)
         send(SecretFetched(message.serial, held.secret, held.username, expires_at, ""))

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy import __version__
 from proxy.admin import http as admin_http
 from proxy.config.show import to_toml
-from proxy.errors import ProxyError
+from proxy.errors import CredentialError, ProxyError
 from proxy.net import logs, runtime
 from proxy.net.doorman import Doorman
 from proxy.net.janitor import TICK_S
 from proxy.net.listener import open_sockets, remove_socket_file
+from proxy.net.opener import plan_for
 from proxy.net.tls import ServerTls
 from proxy.relay import SERVERS_CLOSE_S, dialer_of
 from proxy.reload import Reloader, configure_logs
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from proxy.admin.http import AdminServer
     from proxy.config.model import Config
+    from proxy.wire.dialect import ServerPlan
 
 log = logging.getLogger("tidegate")
 
@@ -66,7 +68,7 @@ class Supervisor:
         self.stop = asyncio.Event()
         self.draining = False
         self.members = [Member(index, processes, log_lock) for index in range(processes)]
-        self.budgets = Budgets(self._send)
+        self.budgets = Budgets(self._send, self._plan)
         self.doorman = Doorman(self._has_room, self._hand_over)
         self.scrape = Scrape(self)
         self.admin: AdminServer | None = None
@@ -250,6 +252,17 @@ class Supervisor:
         owner = self.members[message.number % len(self.members)]
         if owner.ready:
             owner.send(message)
+
+    async def _plan(self, proxy: str, user: str) -> ServerPlan | None:
+        """How to log in as a user to cancel what one of its sessions runs."""
+        config = self.reloader.config.proxy.get(proxy)
+        dialect = self.budgets.accounts[proxy].dialer.dialect
+        if config is None or not dialect.cancels_by_login:
+            return None
+        try:
+            return await plan_for(config, dialect, self._answerer.cache, user)
+        except CredentialError:
+            return None
 
     # Clients.
 

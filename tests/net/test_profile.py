@@ -24,7 +24,7 @@ class Target:
         self.secret_error: ProxyError | None = None
         self.profile = Profile(cast("Gateway", SimpleNamespace(opener=self, dialer=self)))
 
-    async def any_plan(self) -> str:
+    async def visiting_plan(self) -> str:
         """How to log in."""
         if self.secret_error is not None:
             raise self.secret_error
