@@ -41,6 +41,8 @@ from proxy.workers.secrets import Asker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.net.listener import Listener
+
 log = logging.getLogger("tidegate")
 
 
@@ -122,8 +124,15 @@ class Worker:
             os.close(descriptor)
             return
         listener = self._relay.listeners[message.endpoint]
-        self._oversight.desks[listener.gateway.config.name].accepted += 1
-        runtime.spawn(listener.admit(socket.socket(fileno=descriptor)), "admit")
+        runtime.spawn(self._join(listener, socket.socket(fileno=descriptor)), "admit")
+
+    async def _join(self, listener: Listener, client: socket.socket) -> None:
+        try:
+            await listener.admit(client)
+        finally:
+            # Not before: a report that goes out meanwhile would count it neither as on the way
+            # nor as here.
+            self._oversight.desks[listener.gateway.config.name].accepted += 1
 
     def _obey(self, message: Quota) -> None:
         self._oversight.desks[message.proxy].obey(message, monotonic())
