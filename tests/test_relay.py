@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from proxy.config.load import parse
+from proxy.mysql.dialect import MysqlDialect
+from proxy.postgres.dialect import PostgresDialect
 from proxy.relay import Relay
 from tests.config.sample import process_text
 
@@ -12,6 +14,15 @@ def test_a_new_configuration_reaches_gateway_and_janitor() -> None:
     assert gateway.config.idle_client_timeout_s == 90
     assert gateway.target.maximum == 9
     assert gateway.janitor.config is gateway.config
+
+
+def test_each_proxy_speaks_the_protocol_of_its_engine() -> None:
+    text = process_text()
+    for engine, kind in (("postgresql", PostgresDialect), ("mysql", MysqlDialect)):
+        config = parse(
+            text.replace("[proxy.main]", f'[proxy.main]\nengine = "{engine}"'), source=""
+        )
+        assert isinstance(Relay(config).gateways[0].dialect, kind)
 
 
 def test_a_snapshot_has_every_part() -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from proxy.wire.stream import ClientStream, ServerStream
 
 _QUIT = packet(bytes((COM_QUIT,)), 0)
+_MOST_OF_A_LOGIN = 255
+"""Largest number of a collation that a login has room for."""
 _NAMES = ("utf-8", "surrogateescape")
 
 
@@ -65,6 +67,9 @@ class MysqlDialect:
 
     def log_in(self, plan: ServerPlan) -> Conversation[ServerSession]:
         result = yield from self._log_in(plan)
+        collation = int(plan.parameters.get("collation", "0"))
+        if collation > _MOST_OF_A_LOGIN:
+            yield from warmup.use_collation(collation, result.capabilities)
         return ServerSession(
             reported={
                 "server_version": result.profile.server_version,

@@ -28,6 +28,9 @@ RESERVED_MOST: Final = 5
 """Connections left free for whoever cancels a query, looks after the server or comes without the
 proxy; fewer on a server that allows fewer than 100."""
 _LIMITS: Final = b"SELECT @@GLOBAL.max_connections"
+_COLLATION: Final = (
+    b"SELECT character_set_name, collation_name FROM information_schema.collations WHERE id = %d"
+)
 _WARNINGS: Final = b"SHOW WARNINGS"
 
 Row = list[bytes | None]
@@ -107,6 +110,17 @@ def usable_connections(capabilities: int) -> Conversation[int]:
     except (IndexError, ValueError) as error:
         raise ServerProtocolError("the server does not tell its max_connections") from error
     return max(1, total - min(RESERVED_MOST, max(1, total // 20)))
+
+
+def use_collation(number: int, capabilities: int) -> Conversation[None]:
+    """Give a session a collation whose number has no room in a login, only in COM_CHANGE_USER.
+
+    An unknown one changes nothing, as in a server.
+    """
+    for [character_set, collation] in (yield from ask(_COLLATION % number, capabilities)):
+        if character_set and collation:
+            names = b"SET NAMES " + character_set + b" COLLATE " + collation
+            yield from ask(names, capabilities)
 
 
 def initialise(init_query: str, capabilities: int) -> Conversation[None]:

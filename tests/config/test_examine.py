@@ -150,6 +150,15 @@ async def test_a_target_on_a_unix_socket() -> None:
     assert not findings.warnings
 
 
+async def test_mysql_has_ports_sockets_and_methods_of_its_own() -> None:
+    text = with_proxy('engine = "mysql"')
+    summary = (await found_in(text)).summary
+    assert "  user app: the server's method, env:APP_PASSWORD reachable" in summary
+    assert "  target 127.0.0.1:3306: TLS prefer" in summary
+    findings = await found_in(text.replace('host = "127.0.0.1"', 'host = "/run/my.sock"'))
+    assert "  target unix:/run/my.sock: TLS prefer" in findings.summary
+
+
 async def test_certificates_are_tried(tmp_path: Path) -> None:
     good = make_certificates(tmp_path, "proxy")
     bad = tmp_path / "bad.pem"

@@ -198,6 +198,20 @@ def test_a_change_of_user_is_a_new_session(proxy: ProxyProcess) -> None:
             client.read()
 
 
+def test_a_change_of_user_may_name_a_collation_that_a_login_cannot(
+    proxy: ProxyProcess, mysql_server: MysqlServer
+) -> None:
+    if mysql_server.kind != MYSQL:
+        pytest.skip("NOT TESTED: MariaDB has no such collation")
+    told = []
+    for port in (proxy.port, mysql_server.port):
+        with MysqlClient(proxy.host, port) as client:
+            client.login("app", "app-secret", "app")
+            client.change_user("app", "app-secret", "app", collation=309)
+            told.append(client.rows("SHOW VARIABLES LIKE 'collation_connection'"))
+    assert told[0] == told[1] == [("collation_connection", "utf8mb4_0900_bin")]
+
+
 @pytest.fixture(scope="module")
 def neighbour(proxy: ProxyProcess) -> Iterator[MysqlClient]:
     """A client that must not be harmed."""

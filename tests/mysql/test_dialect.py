@@ -126,6 +126,16 @@ def test_a_server_connection_is_made_for_its_pool() -> None:
     assert session.capabilities == response.capabilities
 
 
+def test_a_collation_beyond_a_logins_byte_is_set_behind_it() -> None:
+    player = Player(dialect().log_in(plan({"collation": "309"})))
+    player.feed(greeting())
+    assert b"information_schema.collations WHERE id = 309" in player.feed(packet(DONE, 2))
+    sent = player.feed(table(2, [b"utf8mb4", b"utf8mb4_0900_bin"]))
+    assert sent == packet(b"\x03SET NAMES utf8mb4 COLLATE utf8mb4_0900_bin", 0)
+    player.feed(packet(DONE, 1))
+    assert player.done
+
+
 def test_warming_up_asks_what_is_not_known_yet() -> None:
     made, shared = dialect(), PoolState(max_prepared_statements=9)
     player = Player(made.warm_up(shared, SESSION, "SET @x=1", 0.0, limits=True))

@@ -155,13 +155,15 @@ class MysqlClient:
         self.send(body + plugin.encode() + b"\0", self.sequence)
         return self._authenticate(password, salt)
 
-    def change_user(self, user: str, password: str, database: str = "") -> Packet:
+    def change_user(
+        self, user: str, password: str, database: str = "", collation: int = 45
+    ) -> Packet:
         """Send COM_CHANGE_USER and log in again. Raises ``Refused``."""
         assert self.greeting is not None
         plugin, salt = self.greeting.plugin, self.greeting.salt
         proof = wire.scramble(plugin, password, salt)
         body = bytes([wire.CHANGE_USER]) + user.encode() + b"\0" + bytes([len(proof)]) + proof
-        body += database.encode() + b"\0" + struct.pack("<H", 45) + plugin.encode() + b"\0"
+        body += database.encode() + b"\0" + struct.pack("<H", collation) + plugin.encode() + b"\0"
         self.send(body)
         return self._authenticate(password, salt)
 
