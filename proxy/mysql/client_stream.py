@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from proxy.wire.dialect import Login
     from proxy.wire.stream import ServerStream
 
+_LITERALS: Final = {
+    b"row_count": b"CAST(%d|0 AS SIGNED)",
+    b"found_rows": b"CAST(%d|0 AS SIGNED)",
+}
 _KINDS: Final = {COM_FIELD_LIST: pl.DEFINITIONS, COM_STATISTICS: pl.TEXT}
 
 
@@ -259,8 +263,10 @@ class MysqlClientStream(StatementStream):
             if session.warnings == 0:
                 self.ahead += server.ask(CLEAR_WARNINGS, pl.PROBE)
                 return False
-        found_rows = any(function == b"found_rows" for _, _, _, function in effects.outcome_calls)
-        if effects.reads_diagnostics or (found_rows and session.found_rows is None):
+            self.answer_outcome_unknown()
+            return True
+        known = all(session.outcome(name) is not None for _, _, _, name in effects.outcome_calls)
+        if effects.reads_diagnostics or not known:
             self.answer_outcome_unknown()
             return True
         return False
@@ -275,10 +281,10 @@ class MysqlClientStream(StatementStream):
             for start, end, names in effects.connection_ids
         ]
         if effects.outcome_calls and not session.is_fresh_on(server):
-            values = {b"row_count": session.row_count, b"found_rows": session.found_rows or 0}
+            # These have the type and the length that the calls have.
             found += [
-                (start, end, names, b"CAST(%d AS SIGNED)" % values[function])
-                for start, end, names, function in effects.outcome_calls
+                (start, end, names, _LITERALS.get(name, b"NULLIF(%d|0,-1)") % session.outcome(name))
+                for start, end, names, name in effects.outcome_calls
             ]
         return sorted(found)
 

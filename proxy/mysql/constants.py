@@ -80,6 +80,15 @@ SERVER_SESSION_STATE_CHANGED: Final = 0x4000
 SERVER_STATUS_ANSI_QUOTES: Final = 0x8000
 """MariaDB only."""
 
+LASTING_FLAGS: Final = (
+    SERVER_STATUS_IN_TRANS
+    | SERVER_STATUS_AUTOCOMMIT
+    | SERVER_STATUS_NO_BACKSLASH_ESCAPES
+    | SERVER_STATUS_IN_TRANS_READONLY
+    | SERVER_STATUS_ANSI_QUOTES
+)
+"""Status flags that tell of the session, not of its last statement."""
+
 # What session tracking reports.
 SESSION_TRACK_SYSTEM_VARIABLES: Final = 0
 SESSION_TRACK_SCHEMA: Final = 1

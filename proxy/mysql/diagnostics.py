@@ -50,6 +50,17 @@ class Diagnostics:
         self._complete = warnings <= len(self._rows)
         self._extended = extended
 
+    def counts(self) -> tuple[int, int] | None:
+        """Messages, and errors among them; ``None`` if some are missing."""
+        return (len(self._rows), len(self._errors)) if self._complete else None
+
+    def with_error(self, errno: int, text: str) -> Diagnostics:
+        """Make one with the same columns and one error."""
+        row = lenenc(b"Error") + lenenc(b"%d" % errno) + lenenc(text.encode())
+        end = bytes((EOF, 0, 0, 0, 0, 0, 0))
+        payloads = [lenenc_int(3), *self._columns, row, end]
+        return Diagnostics(payloads, 1, extended=self._extended)
+
     def answer(
         self, shows: int, limit: tuple[int, int] | None, status: int, *, deprecate_eof: bool
     ) -> bytes | None:

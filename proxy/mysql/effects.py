@@ -93,11 +93,10 @@ class Effects:
         """Reason to keep the connection until the session ends or is reset."""
         self.reads_last_insert_id = False
         self.reads_diagnostics = False
-        """GET DIAGNOSTICS, ``@@warning_count``, ``@@error_count``, or one of ``outcome_calls`` that
-        cannot be told from the text."""
+        """GET DIAGNOSTICS, or one of ``outcome_calls`` that cannot be told from the text."""
         self.outcome_calls: list[tuple[int, int, bool, bytes]] = []
-        """Start and end of each ROW_COUNT() and FOUND_ROWS(), whether it names a column of the
-        result, and the function in lower case."""
+        """Start and end of each ROW_COUNT(), FOUND_ROWS(), ``@@warning_count`` and
+        ``@@error_count``, whether it names a column of the result, and its name in lower case."""
         self.shows = SHOWS_NOTHING
         """Whether the whole text is one SHOW WARNINGS, SHOW ERRORS or SHOW COUNT(*) of them."""
         self.show_limit: tuple[int, int] | None = None

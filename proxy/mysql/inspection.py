@@ -274,16 +274,21 @@ def _read_call(tokens: list[Token], words: list[bytes], index: int) -> tuple[int
     """Start and end of a call without arguments, and whether it names a column of the result."""
     if [token.text for token in tokens[index + 1 : index + 3]] != [b"(", b")"]:
         return None
+    names = _is_column(tokens, words, index, index + 3)
+    return tokens[index].start, tokens[index + 2].end, names
+
+
+def _is_column(tokens: list[Token], words: list[bytes], index: int, end: int) -> bool:
+    """Whether the tokens from ``index`` to ``end`` are a whole column of a SELECT."""
     before = tokens[index - 1].text if index else b""
-    after = tokens[index + 3].text if index + 3 < len(tokens) else b""
+    after = tokens[end].text if end < len(tokens) else b""
     depth = sum((t.text == b"(") - (t.text == b")") for t in tokens[:index])
-    names = (
+    return (
         words[0] == b"select"
         and depth == 0
         and before in (b"select", b",", b"distinct", b"all")
         and after in _BEHIND_COLUMN
     )
-    return tokens[index].start, tokens[index + 2].end, names
 
 
 _ACCOUNT_HEADS: Final = frozenset({b"grant", b"revoke", b"rename", b"show"})
@@ -300,7 +305,7 @@ def _read_variables(tokens: list[Token], words: list[bytes], found: Effects) -> 
             continue
         into = into or (index > 0 and words[index - 1] == b"into")
         if token.text.startswith(b"@@"):
-            _read_system_variable(token.text, found)
+            _read_system_variable(tokens, words, index, found)
             continue
         before = tokens[index - 1] if index else token
         if accounts and index > 1 and before.end == token.start and before.kind != "other":
@@ -314,12 +319,16 @@ def _read_variables(tokens: list[Token], words: list[bytes], found: Effects) -> 
         found.may_begin |= effects.USER_VARIABLE
 
 
-def _read_system_variable(text: bytes, found: Effects) -> None:
-    name = text.lower().replace(b"`", b"").rpartition(b".")[2].lstrip(b"@")
+def _read_system_variable(
+    tokens: list[Token], words: list[bytes], index: int, found: Effects
+) -> None:
+    token = tokens[index]
+    name = token.text.lower().replace(b"`", b"").rpartition(b".")[2].lstrip(b"@")
     if name in (b"last_insert_id", b"identity"):
         found.reads_last_insert_id = True
     elif name in (b"warning_count", b"error_count"):
-        found.reads_diagnostics = True
+        names = _is_column(tokens, words, index, index + 1)
+        found.outcome_calls.append((token.start, token.end, names, name))
     elif name in (b"", b"session", b"local", b"global"):
         # White space or a comment within the name.
         found.reads_last_insert_id = True

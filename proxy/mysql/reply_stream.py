@@ -21,6 +21,7 @@ from proxy.mysql.constants import (
     EOF,
     ERR,
     HOLD_LIMIT_BYTES,
+    LASTING_FLAGS,
     LOCAL_INFILE,
     MAX_PAYLOAD_BYTES,
     OK,
@@ -86,6 +87,8 @@ class ReplyStream(ServerStream):
         """Rows of the result under way."""
         self.eof_due = False
         """An EOF packet is to be put in unless the next packet ends the result."""
+        self.told = False
+        """The OK packet of the result whose definitions an EOF ended has come, with its flags."""
         self.substitute = b""
 
     # What the server sends.
@@ -144,9 +147,9 @@ class ReplyStream(ServerStream):
                     eof_at = len(parts)
                 parts.append(self.take_substitute())
                 start = pos if verdict == AHEAD else payload_end
-            if eof_at >= 0 and self.phase < ROWS:
+            if eof_at >= 0 and self.told:
                 # The result is complete already: a server tells its flags in the first EOF, too.
-                parts[eof_at] = packet(self.eof(), parts[eof_at][3])
+                parts[eof_at] = packet(self.eof(lasting=False), parts[eof_at][3])
                 eof_at = -1
             if stop > end:
                 self.remain = stop - end
@@ -254,6 +257,7 @@ class ReplyStream(ServerStream):
             self.error = "malformed OK packet"
             return SWALLOW
         self.status = ok.status
+        self.told = True
         self.failed = False
         client = self.client
         if client is None or reply.question is not None:
@@ -333,13 +337,18 @@ class ReplyStream(ServerStream):
     def put_in_eof(self, sequence: int, *, ahead: bool) -> None:
         """Put an EOF packet in, ahead of or behind the packet with this sequence id."""
         self.eof_due = False
+        self.told = False
         position = sequence + int(self.shift) + (0 if ahead else 1)
-        self.substitute += packet(self.eof(), position)
+        self.substitute += packet(self.eof(lasting=True), position)
         self.shift += 1
 
-    def eof(self) -> bytes:
-        """Payload of an EOF packet behind definitions."""
-        return eof_payload(self.status & ~SERVER_SESSION_STATE_CHANGED, 0)
+    def eof(self, *, lasting: bool) -> bytes:
+        """Payload of an EOF packet behind definitions.
+
+        ``lasting``: the flags are those of an earlier statement, as far as they still hold.
+        """
+        flags = LASTING_FLAGS if lasting else ~SERVER_SESSION_STATE_CHANGED
+        return eof_payload(self.status & flags, 0)
 
     # What derived classes know more of.
 

@@ -161,6 +161,7 @@ class RestingStream(ClientStream):
 
     def answer_error(self, errno: int, sqlstate: str, text: str) -> None:
         self.to_client += packet(err_payload(errno, sqlstate, text), 1)
+        self.session.heard_our_error(errno, text)
 
     def answer_outcome_unknown(self) -> None:
         """Refuse ROW_COUNT() and its like rather than answer with another session's number."""
@@ -264,8 +265,9 @@ class RestingStream(ClientStream):
             self.unknown_statement(code, int.from_bytes(payload[1:5], "little"))
             return True
         if code == COM_STMT_FETCH and not statement.cursor:
+            stop = "" if self.shared.mariadb else "."
             self.answer_error(
-                1421, "HY000", f"The statement ({statement.number}) has no open cursor."
+                1421, "HY000", f"The statement ({statement.number}) has no open cursor{stop}"
             )
             return True
         if code == COM_STMT_RESET and statement.number not in self.session.holding:

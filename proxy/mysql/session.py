@@ -14,7 +14,7 @@ from proxy.errors import ProtocolError
 from proxy.mysql import effects as fx
 from proxy.mysql import pipeline as pl
 from proxy.mysql import user_variables as uv
-from proxy.mysql.constants import SERVER_SESSION_STATE_CHANGED, SERVER_STATUS_IN_TRANS
+from proxy.mysql.constants import LASTING_FLAGS, SERVER_STATUS_IN_TRANS
 from proxy.mysql.diagnostics import QUESTION as SHOW_WARNINGS
 from proxy.mysql.diagnostics import Diagnostics
 from proxy.mysql.effects import REASONS, Effects
@@ -79,9 +79,8 @@ class Session:
         """It may be several statements."""
         self.due = Due()
         self.asked: set[str] = set()
-        """System variables that the server is being asked for."""
+        """System variables that the server is being asked for; user variables in the next."""
         self.asked_names: list[bytes] = []
-        """User variables that it is being asked for."""
 
     def is_fresh_on(self, server: MysqlServerStream) -> bool:
         """Whether the server connection still knows what the session's last statement did."""
@@ -161,7 +160,7 @@ class Session:
         """An OK packet for the client, which ends this many ``rows``; -1 if there are none."""
         self.row_count = ok.affected_rows if rows < 0 else -1
         self.found_rows = rows if rows >= 0 else None
-        self.status = ok.status & ~SERVER_SESSION_STATE_CHANGED
+        self.status = ok.status & LASTING_FLAGS
         self.warnings = ok.warnings
         self.due.warnings = ok.warnings > 0
         self.diagnostics = None
@@ -188,6 +187,29 @@ class Session:
         effects = self.effects
         if effects is not None and (self.several or effects.may_begin & fx.STORED_PROGRAM):
             self.note_effects(effects, server)
+
+    def heard_our_error(self, errno: int, text: str) -> None:
+        """An ERR packet of ours for the client: the next SHOW WARNINGS must show it."""
+        self.row_count = -1
+        self.found_rows = None
+        self.warnings = 1
+        self.due.warnings = False
+        self.last_server = 0
+        empty = self.shared.no_warnings(self.settings)
+        self.diagnostics = None if empty is None else empty.with_error(errno, text)
+
+    def outcome(self, name: bytes) -> int | None:
+        """What a function or variable tells of the last statement; ``None`` if unknown."""
+        if name == b"row_count":
+            return self.row_count
+        if name == b"found_rows":
+            return self.found_rows
+        if self.diagnostics is None:
+            return 0 if self.warnings == 0 else None
+        counts = self.diagnostics.counts()
+        if counts is None:
+            return None
+        return counts[0] if name == b"warning_count" else counts[1]
 
     def heard_ours(self, ok: Ok, server: MysqlServerStream, reply: Reply) -> None:
         """An OK packet that ends the reply to a question of ours."""
