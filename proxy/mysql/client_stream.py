@@ -13,35 +13,37 @@ from proxy.mysql import effects as fx
 from proxy.mysql import pipeline as pl
 from proxy.mysql.constants import (
     COM_FIELD_LIST,
+    COM_INIT_DB,
     COM_QUERY,
     COM_RESET_CONNECTION,
     COM_SET_OPTION,
     COM_STATISTICS,
     COM_STMT_PREPARE,
     HOLD_LIMIT_BYTES,
+    LASTING_FLAGS,
     MAX_PAYLOAD_BYTES,
     SERVER_STATUS_CURSOR_EXISTS,
     SERVER_STATUS_LAST_ROW_SENT,
 )
 from proxy.mysql.diagnostics import CLEAR as CLEAR_WARNINGS
 from proxy.mysql.lenenc import packet
-from proxy.mysql.messages import read_err
+from proxy.mysql.messages import Ok, read_err
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.query_attributes import text_start
 from proxy.mysql.recovery import reset
 from proxy.mysql.reply import error_packet
 from proxy.mysql.reply_stream import FILE
 from proxy.mysql.server_stream import MysqlServerStream
-from proxy.mysql.session import SESSION_POOLING
+from proxy.mysql.session_state import MULTI_STATEMENTS, SESSION_POOLING
 from proxy.mysql.statement_stream import OF_STATEMENTS, StatementStream
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
     from proxy.mysql.effects import Effects
-    from proxy.mysql.messages import Ok
     from proxy.mysql.pipeline import Question
     from proxy.mysql.pool_state import PoolState
+    from proxy.mysql.prepared import ClientStatement
     from proxy.wire.dialect import Login
     from proxy.wire.stream import ServerStream
 
@@ -87,8 +89,10 @@ class MysqlClientStream(StatementStream):
             server.client = None
             self.server = None
             session = self.session
-            if session.due.variables or session.due.user_variables or session.pin_reason():
+            if session.is_unsettled() or session.pin_reason():
                 server.dirty = True
+            if session.due.insert_id:
+                server.insert_id = -1  # Nobody has asked.
         self.to_server = b""
         self.waiting = False
 
@@ -113,8 +117,8 @@ class MysqlClientStream(StatementStream):
         server = self.server
         assert server is not None
         self.shared.proven = True
-        self.shared.status = server.status
-        self.session.status = server.status
+        self.shared.status = server.status & LASTING_FLAGS
+        self.session.status = self.shared.status
         return self.greet()
 
     def say(self, error: ProxyError) -> bytes:
@@ -215,11 +219,11 @@ class MysqlClientStream(StatementStream):
         if code == COM_STMT_PREPARE:
             return self.prepare(server, data)
         if code == COM_SET_OPTION:
-            self.session.permanent = self.session.permanent or "multi_statements"
+            self.session.permanent = self.session.permanent or MULTI_STATEMENTS
             server.spoilt = True
         self.ahead = self.preamble(server)
         if not self.waiting:
-            self.session.begins(None, several=False)
+            self.session.begins(None, keeps=code == COM_INIT_DB and not self.shared.mariadb)
             server.push(Reply(_KINDS.get(code, pl.RESULT)))
         return None
 
@@ -304,15 +308,21 @@ class MysqlClientStream(StatementStream):
 
     # What the server answers.
 
-    def heard(self, ok: Ok, rows: int) -> None:
-        """An OK packet for the client, which ends this many rows; it tells of cursors as well."""
-        server = self.server
-        if server is not None:
-            self.session.heard(ok, server, rows=rows)
-        statement = self.executing
-        if statement is None:
-            return
-        status = ok.status
+    def heard(self, ok: Ok, rows: int) -> Ok:
+        """An OK packet for the client, which ends this many rows; returns what it is to see."""
+        session = self.session
+        if self.server is not None:
+            session.heard(ok, self.server, rows=rows)
+        if self.executing is not None:
+            self.heard_of_cursor(self.executing, ok.status)
+        if session.keeps and ok.warnings != session.warnings:
+            return Ok(
+                ok.affected_rows, ok.last_insert_id, ok.status, session.warnings, ok.info, ok.track
+            )
+        return ok
+
+    def heard_of_cursor(self, statement: ClientStatement, status: int) -> None:
+        """Status flags that tell of a cursor."""
         if status & SERVER_STATUS_LAST_ROW_SENT:
             statement.cursor = False
             self.session.holding.discard(statement.number)

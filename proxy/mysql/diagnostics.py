@@ -55,11 +55,12 @@ class Diagnostics:
         return (len(self._rows), len(self._errors)) if self._complete else None
 
     def with_error(self, errno: int, text: str) -> Diagnostics:
-        """Make one with the same columns and one error."""
+        """Make one that has one error more."""
         row = lenenc(b"Error") + lenenc(b"%d" % errno) + lenenc(text.encode())
         end = bytes((EOF, 0, 0, 0, 0, 0, 0))
-        payloads = [lenenc_int(3), *self._columns, row, end]
-        return Diagnostics(payloads, 1, extended=self._extended)
+        payloads = [lenenc_int(3), *self._columns, *self._rows, row, end]
+        missing = 0 if self._complete else 1
+        return Diagnostics(payloads, len(self._rows) + 1 + missing, extended=self._extended)
 
     def answer(
         self, shows: int, limit: tuple[int, int] | None, status: int, *, deprecate_eof: bool

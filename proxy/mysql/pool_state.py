@@ -33,7 +33,14 @@ _MARIADB_FUNCTIONS: Final = {
 class Tracking:
     """What the server reports to a session that has not asked for anything else."""
 
-    __slots__ = ("gtids", "schema", "state_change", "transaction_info", "variables")
+    __slots__ = (
+        "begin_and_end",
+        "gtids",
+        "schema",
+        "state_change",
+        "transaction_info",
+        "variables",
+    )
 
     def __init__(self, baseline: dict[str, str]) -> None:
         names = baseline.get("session_track_system_variables", "")
@@ -44,6 +51,10 @@ class Tracking:
         self.state_change = baseline.get("session_track_state_change") == "ON"
         self.gtids = baseline.get("session_track_gtids", "OFF") != "OFF"
         self.transaction_info = baseline.get("session_track_transaction_info", "OFF") != "OFF"
+        self.begin_and_end = not self.transaction_info and not is_mariadb(
+            baseline.get("version", "")
+        )
+        """MySQL (9.7.4) tells when a transaction begins and ends even if that is off."""
 
 
 class PoolState:

@@ -87,6 +87,8 @@ class ReplyStream(ServerStream):
         """Rows of the result under way."""
         self.eof_due = False
         """An EOF packet is to be put in unless the next packet ends the result."""
+        self.eof_warnings = 0
+        """What EOF packets tell of warnings while a statement is prepared."""
         self.told = False
         """The OK packet of the result whose definitions an EOF ended has come, with its flags."""
         self.substitute = b""
@@ -271,7 +273,7 @@ class ReplyStream(ServerStream):
             self.put_in_eof(sequence, ahead=True)
             verdict = AHEAD
         self.eof_due = False
-        client.heard(ok, -1 if self.phase == FIRST else int(self.rows))
+        ok = client.heard(ok, -1 if self.phase == FIRST else int(self.rows))
         payload = client.translated(ok, first)
         if payload is not None:
             self.substitute += packet(payload, sequence + int(self.shift))
@@ -311,6 +313,7 @@ class ReplyStream(ServerStream):
         self.phase = FIRST
         self.shift = 0
         self.eof_due = False
+        self.eof_warnings = 0
         if reply.question is None:
             self.completed += 1
         self.begin()
@@ -348,7 +351,7 @@ class ReplyStream(ServerStream):
         ``lasting``: the flags are those of an earlier statement, as far as they still hold.
         """
         flags = LASTING_FLAGS if lasting else ~SERVER_SESSION_STATE_CHANGED
-        return eof_payload(self.status & flags, 0)
+        return eof_payload(self.status & flags, self.eof_warnings)
 
     # What derived classes know more of.
 

@@ -40,7 +40,8 @@ from proxy.mysql.messages import Ok, eof_payload, err_payload, ok_payload
 from proxy.mysql.query_attributes import text_start
 from proxy.mysql.reply import error_payload
 from proxy.mysql.session import Session
-from proxy.mysql.tracking import filter_track
+from proxy.mysql.session_state import MULTI_STATEMENTS
+from proxy.mysql.tracking import only_statement_id
 from proxy.wire.dialect import Kill, LogInAgain
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
 
@@ -131,6 +132,7 @@ class RestingStream(ClientStream):
             return True
         if code == COM_PING:
             self.answer(self.plain_ok())
+            self.session.pinged()
             return True
         if code in (COM_STMT_EXECUTE, COM_STMT_FETCH, COM_STMT_RESET, COM_STMT_CLOSE):
             return self.statement_alone(code, payload)
@@ -190,6 +192,8 @@ class RestingStream(ClientStream):
     def set_option(self, payload: bytes) -> bool:
         """MULTI_STATEMENTS is part of what server connections have in common."""
         wanted = payload[1:3] == b"\0\0"
+        if self.session.permanent == MULTI_STATEMENTS:
+            return False
         if len(payload) != 3 or wanted != bool(self.capabilities & CLIENT_MULTI_STATEMENTS):
             return False
         self.answer(self.plain_ok(), EOF)
@@ -271,7 +275,7 @@ class RestingStream(ClientStream):
             )
             return True
         if code == COM_STMT_RESET and statement.number not in self.session.holding:
-            self.answer(self.plain_ok())
+            self.answer(Ok(status=self.session.status))
             return True
         return False
 
@@ -294,16 +298,8 @@ class RestingStream(ClientStream):
         if not ok.track:
             return None
         track = b""
-        if self.tracks:
-            asked = self.shared.tracking
-            track = filter_track(
-                ok.track,
-                asked.variables,
-                schema=asked.schema,
-                state_change=asked.state_change,
-                gtids=asked.gtids,
-                transaction_info=asked.transaction_info,
-            )
+        if self.tracks and not only_statement_id(ok.track):
+            track = self.session.shown_track(ok.track)
         kept = Ok(ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info, track)
         return ok_payload(kept, session_track=self.tracks, header=header)
 

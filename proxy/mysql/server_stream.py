@@ -159,6 +159,7 @@ class MysqlServerStream(ReplyStream):
         self.left_behind = columns if parameters else 0
         self.phase = DEFINITIONS
         self.failed = False
+        self.eof_warnings = data[pos + 14] | (data[pos + 15] << 8)
         if not reply.preparation.ours:
             head = data[pos + 4 : stop]
             number = statement.number.to_bytes(4, "little")
@@ -194,4 +195,4 @@ class MysqlServerStream(ReplyStream):
         statement = preparation.client_statement.statement
         self.obsolete += self.statements.add(statement, preparation.server_number)
         if self.client is not None and not preparation.ours:
-            self.client.prepared(preparation.client_statement)
+            self.client.prepared(preparation.client_statement, self.eof_warnings)

@@ -17,139 +17,40 @@ from proxy.mysql import user_variables as uv
 from proxy.mysql.constants import LASTING_FLAGS, SERVER_STATUS_IN_TRANS
 from proxy.mysql.diagnostics import QUESTION as SHOW_WARNINGS
 from proxy.mysql.diagnostics import Diagnostics
-from proxy.mysql.effects import REASONS, Effects
-from proxy.mysql.pipeline import Due
-from proxy.mysql.settings import Settings, answers, question, read_changes, replay_sql
+from proxy.mysql.lenenc import lenenc
+from proxy.mysql.session_state import SessionState
+from proxy.mysql.settings import answers, question, read_changes
 from proxy.mysql.text_rows import text_row
-from proxy.mysql.tracking import REPORT_ALL, Track, only_statement_id, read_track
+from proxy.mysql.tracking import REPORT_ALL, Track, filter_track, only_statement_id, read_track
 
 if TYPE_CHECKING:
+    from proxy.mysql.effects import Effects
     from proxy.mysql.messages import Ok
     from proxy.mysql.pipeline import Question, Reply
-    from proxy.mysql.pool_state import PoolState
     from proxy.mysql.server_stream import MysqlServerStream
 
-SESSION_POOLING: Final = "session_pooling"
 _KEPT_ELSEWHERE: Final = (
     fx.USER_VARIABLE | fx.LOCK_TABLES | fx.TRANSACTION_CHARACTERISTICS | fx.SET_STATEMENT
 )
 """Kinds of state that the text only suspects and the server tells."""
 _MOST_ATTEMPTS: Final = 3
 _UNKNOWN: Final = b""
+_UNKNOWN_STATEMENT: Final = 1243
+_UNKNOWN_INSERT_ID: Final = -1
+_ASK_INSERT_ID: Final = b"SELECT LAST_INSERT_ID(),LAST_INSERT_ID(0)"
+"""Leaves 0, which no statement makes: so the next answer tells whether one was made."""
 
 
-class Session:
-    """State of one client session."""
-
-    def __init__(self, shared: PoolState, schema: bytes) -> None:
-        self.shared = shared
-        self.start_schema = schema
-        self.schema = schema
-        """Default schema; empty for none."""
-        self.settings: Settings = shared.settings.none
-        self.user_variables = shared.no_user_variables
-        self.insert_id = 0
-        self.status: int = shared.status
-        """Status flags as the client last saw them."""
-        self.warnings = 0
-        """Messages in the diagnostics area, as far as a reply tells."""
-        self.diagnostics: Diagnostics | None = None
-        """The messages, if they have been asked for."""
-        self.last_server = 0
-        """Serial number of the server connection that ran its last statement."""
-        self.pins = 0
-        """Kinds of state on the server connection (``effects.TEMPORARY_TABLE`` ...)."""
-        self.lingering = ""
-        """Reason to stay pinned until the next statement."""
-        self.permanent = ""
-        """Reason to stay pinned until the session is reset."""
-        self.temporary: set[bytes] = set()
-        """Temporary tables, with an unknown one for what cannot be told apart."""
-        self.locks: set[bytes] = set()
-        """GET_LOCK's literals, with an unknown one for what is no literal."""
-        self.row_count = 0
-        """What ROW_COUNT() is."""
-        self.found_rows: int | None = None
-        """What FOUND_ROWS() is, if that can be told without the server."""
-        self.holding: set[int] = set()
-        """Prepared statements with a cursor or long data on the server connection."""
-        # What the statement under way may do.
-        self.effects: Effects | None = None
-        self.several = False
-        """It may be several statements."""
-        self.due = Due()
-        self.asked: set[str] = set()
-        """System variables that the server is being asked for; user variables in the next."""
-        self.asked_names: list[bytes] = []
-
-    def is_fresh_on(self, server: MysqlServerStream) -> bool:
-        """Whether the server connection still knows what the session's last statement did."""
-        return server.last_session is self and self.last_server == server.serial
-
-    def pin_reason(self) -> str:
-        """Why the session keeps its server connection; empty if it does not."""
-        if self.permanent:
-            return self.permanent
-        if self.pins:
-            return REASONS[self.pins & -self.pins]
-        if self.holding:
-            return "prepared_statement_in_use"
-        return self.lingering
-
-    def reset(self, settings: Settings) -> None:
-        """Go back to what COM_RESET_CONNECTION leaves, which keeps the default schema."""
-        session_pooling = self.permanent == SESSION_POOLING
-        self.settings = settings
-        self.user_variables = self.shared.no_user_variables
-        self.insert_id = 0
-        self.warnings = 0
-        self.diagnostics = None
-        self.pins = 0
-        self.temporary = set()
-        self.locks = set()
-        self.row_count = 0
-        self.found_rows = None
-        self.lingering = ""
-        self.permanent = SESSION_POOLING if session_pooling else ""
-        self.holding = set()
-        self.effects = None
-        self.due = Due()
-
-    # Coming to a server connection.
-
-    def replay(self, server: MysqlServerStream) -> bytes:
-        """Turn the connection's variables into the session's; ``b""`` if nothing is to be done."""
-        message = b""
-        if server.settings is not self.settings:
-            sql = replay_sql(server.settings, self.settings, self.shared.baseline)
-            server.settings = self.settings
-            if sql:
-                message = server.ask(sql, pl.REPLAY)
-        if server.user_variables is not self.user_variables:
-            held = server.user_variables
-            wanted = self.user_variables
-            gone = [name for name in held if name not in wanted]
-            new = {name: value for name, value in wanted.items() if held.get(name) != value}
-            server.user_variables = wanted
-            sql = uv.restore_sql(new, gone)
-            if sql:
-                message += server.ask(sql, pl.REPLAY)
-        if message:
-            server.last_session = None
-        return message
-
-    def replay_insert_id(self, server: MysqlServerStream) -> bytes:
-        """Give the connection the session's LAST_INSERT_ID()."""
-        if server.insert_id == self.insert_id or self.due.insert_id:
-            return b""
-        server.insert_id = self.insert_id
-        server.last_session = None
-        return server.ask(b"SET LAST_INSERT_ID=%d" % self.insert_id, pl.REPLAY)
+class Session(SessionState):
+    """State of one client session, and what its statements do to it."""
 
     # While statements run.
 
-    def begins(self, effects: Effects | None, *, several: bool) -> None:
-        """A command of the client's is sent."""
+    def begins(
+        self, effects: Effects | None, *, several: bool = False, keeps: bool = False
+    ) -> None:
+        """A command of the client's is sent; ``keeps``: it leaves the diagnostics area alone."""
+        self.keeps = keeps
         self.effects = effects
         self.several = several
         self.lingering = ""
@@ -161,11 +62,12 @@ class Session:
         self.row_count = ok.affected_rows if rows < 0 else -1
         self.found_rows = rows if rows >= 0 else None
         self.status = ok.status & LASTING_FLAGS
-        self.warnings = ok.warnings
-        self.due.warnings = ok.warnings > 0
-        self.diagnostics = None
-        self.last_server = server.serial
-        server.last_session = self
+        if not self.keeps:
+            self.warnings = ok.warnings
+            self.due.warnings = ok.warnings > 0
+            self.diagnostics = None
+            self.last_server = server.serial
+            server.last_session = self
         if ok.last_insert_id:
             self.due.insert_id = True
         effects = self.effects
@@ -173,6 +75,14 @@ class Session:
             self.note_effects(effects, server)
         if ok.track and not only_statement_id(ok.track):
             self.note_track(read_track(ok.track), server)
+
+    def heard_prepared(self, warnings: int, server: MysqlServerStream) -> None:
+        """A statement has been prepared for the client."""
+        self.warnings = warnings
+        self.due.warnings = warnings > 0
+        self.diagnostics = None
+        self.last_server = server.serial
+        server.last_session = self
 
     def heard_error(self, server: MysqlServerStream) -> None:
         """An ERR packet for the client."""
@@ -187,29 +97,20 @@ class Session:
         effects = self.effects
         if effects is not None and (self.several or effects.may_begin & fx.STORED_PROGRAM):
             self.note_effects(effects, server)
+        elif effects is not None and effects.reads_last_insert_id:
+            self.due.insert_id = True
 
     def heard_our_error(self, errno: int, text: str) -> None:
         """An ERR packet of ours for the client: the next SHOW WARNINGS must show it."""
+        # Unknown statement ids are found before the last statement's messages are removed.
+        adds = errno == _UNKNOWN_STATEMENT and self.warnings > 0 and not self.shared.mariadb
+        before = self.diagnostics if adds else self.shared.no_warnings(self.settings)
         self.row_count = -1
         self.found_rows = None
-        self.warnings = 1
+        self.warnings = self.warnings + 1 if adds else 1
         self.due.warnings = False
         self.last_server = 0
-        empty = self.shared.no_warnings(self.settings)
-        self.diagnostics = None if empty is None else empty.with_error(errno, text)
-
-    def outcome(self, name: bytes) -> int | None:
-        """What a function or variable tells of the last statement; ``None`` if unknown."""
-        if name == b"row_count":
-            return self.row_count
-        if name == b"found_rows":
-            return self.found_rows
-        if self.diagnostics is None:
-            return 0 if self.warnings == 0 else None
-        counts = self.diagnostics.counts()
-        if counts is None:
-            return None
-        return counts[0] if name == b"warning_count" else counts[1]
+        self.diagnostics = None if before is None else before.with_error(errno, text)
 
     def heard_ours(self, ok: Ok, server: MysqlServerStream, reply: Reply) -> None:
         """An OK packet that ends the reply to a question of ours."""
@@ -219,6 +120,25 @@ class Session:
             self.status = (self.status & ~SERVER_STATUS_IN_TRANS) | in_transaction
             if ok.track and not only_statement_id(ok.track):
                 self.note_track(read_track(ok.track), server)
+
+    def shown_track(self, raw: bytes) -> bytes:
+        """What the client has asked to be told of a session-state block."""
+        asked = self.shared.tracking
+        track = filter_track(
+            raw,
+            asked.variables,
+            schema=asked.schema,
+            state_change=asked.state_change,
+            gtids=asked.gtids,
+            transaction_info=asked.transaction_info,
+        )
+        if asked.begin_and_end and (state := read_track(raw).transaction) is not None:
+            begun = state.startswith("T")
+            if begun != self.begun:
+                self.begun = begun
+                state = state.replace("L", "_")
+                track += bytes((5,)) + lenenc(lenenc(state.encode()))
+        return track
 
     def note_effects(self, effects: Effects, server: MysqlServerStream) -> None:
         begun = effects.may_begin & ~_KEPT_ELSEWHERE & ~fx.STORED_PROGRAM
@@ -233,6 +153,8 @@ class Session:
             self.due.report = True
         if effects.calc_found_rows:
             self.lingering = "found_rows"
+        if effects.reads_last_insert_id:
+            self.due.insert_id = True  # LAST_INSERT_ID(n) changes it.
         if effects.writes_user_variables:
             if effects.user_variables:
                 self.due.user_variables |= effects.user_variables
@@ -307,7 +229,8 @@ class Session:
             message += server.ask(REPORT_ALL, pl.REPORT)
         if self.due.insert_id:
             self.due.insert_id = False
-            message += server.ask(b"SELECT LAST_INSERT_ID()", pl.INSERT_ID)
+            message += server.ask(_ASK_INSERT_ID, pl.INSERT_ID)
+            server.insert_id = _UNKNOWN_INSERT_ID
         if message:
             return message
         if self.due.variables:
@@ -347,9 +270,10 @@ class Session:
             self.permanent = self.permanent or "unreadable_state"
             server.dirty = True
         elif purpose == pl.INSERT_ID:
-            value = text_row(asked.payloads[2])[0]
-            self.insert_id = int(value or b"0")
-            server.insert_id = self.insert_id
+            value = int(text_row(asked.payloads[3])[0] or b"0")
+            # It is 0 unless a statement made one, or the session's own was put there.
+            self.insert_id = value or self.insert_id
+            server.insert_id = 0
         elif purpose == pl.LOCKS:
             if text_row(asked.payloads[2]) == [b"0"]:
                 self.locks = set()
@@ -360,6 +284,7 @@ class Session:
                 for v in text_row(asked.payloads[-2])
             ]
             found = answers(self.asked, row, self.shared.baseline)
+            self.asked = set()
             self.settings = self.shared.settings.updated(self.settings, found)
             server.settings = self.settings
         elif purpose == pl.USER_VARIABLES:
@@ -383,6 +308,7 @@ class Session:
 
     def take_user_variables(self, asked: Question, server: MysqlServerStream) -> None:
         names = self.asked_names
+        self.asked_names = []
         columns = uv.COLUMNS * len(names)
         try:
             definitions = [

@@ -71,6 +71,9 @@ _NAMES: Final = (
     "collation_connection",
 )
 
+PARSE_TIME: Final = ("sql_mode", *_NAMES)
+"""Variables that a statement is prepared under, and keeps however they are set later."""
+
 _ALIASES: Final = {
     "identity": "last_insert_id",
     "storage_engine": "default_storage_engine",

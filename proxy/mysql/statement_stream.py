@@ -26,6 +26,7 @@ from proxy.mysql.lenenc import packet
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.prepared import ClientStatement, Preparation
 from proxy.mysql.resting_stream import RestingStream
+from proxy.mysql.settings import PARSE_TIME, replay_sql
 
 if TYPE_CHECKING:
     from proxy.mysql.capabilities import ClientFacts
@@ -78,12 +79,14 @@ class StatementStream(RestingStream):
         statement = ClientStatement(self.next_statement, known, effects)
         self.next_statement += 1
         self.prepared_last = None
-        session.begins(None, several=False)
+        session.begins(None)
         server.push(Reply(pl.PREPARED, None, Preparation(statement, ours=False)))
         return None
 
-    def prepared(self, statement: ClientStatement) -> None:
+    def prepared(self, statement: ClientStatement, warnings: int) -> None:
         """The server has prepared what the client asked for."""
+        if self.server is not None:
+            self.session.heard_prepared(warnings, self.server)
         self.statements[statement.number] = statement
         self.prepared_last = statement
 
@@ -155,7 +158,7 @@ class StatementStream(RestingStream):
         cursor = code == COM_STMT_EXECUTE and bool(data[9] & CURSOR_TYPE_READ_ONLY)
         self.executing = statement if cursor else None
         session.holding.discard(statement.number)
-        session.begins(effects, several=False)
+        session.begins(effects)
         server.push(Reply(pl.RESULT, None, None, cursor))
         return length.to_bytes(3, "little") + b"\0" + payload
 
@@ -163,10 +166,26 @@ class StatementStream(RestingStream):
         self, server: MysqlServerStream, statement: ClientStatement, *, silent: bool
     ) -> None:
         """Prepare on this server connection what was prepared on another; the client waits."""
+        session = self.session
+        known = statement.statement
         preparation = Preparation(statement, ours=True)
         preparation.silent = silent
+        # A statement means what it meant when it was prepared, whatever has been set since.
+        then = self.shared.settings.updated(
+            session.settings, {name: known.settings.values.get(name) for name in PARSE_TIME}
+        )
+        baseline = self.shared.baseline
+        if there := replay_sql(session.settings, then, baseline):
+            self.ahead += server.ask(there, pl.REPLAY)
+        if known.schema != session.schema:
+            self.ahead += server.order(COM_INIT_DB, known.schema, pl.SCHEMA)
         server.push(Reply(pl.PREPARED, None, preparation))
-        self.ahead += packet(bytes((COM_STMT_PREPARE,)) + statement.statement.sql, 0)
+        self.ahead += packet(bytes((COM_STMT_PREPARE,)) + known.sql, 0)
+        if known.schema != session.schema:
+            self.ahead += server.order(COM_INIT_DB, session.schema, pl.SCHEMA)
+        if there:
+            back = replay_sql(then, session.settings, baseline)
+            self.ahead += server.ask(back, pl.REPLAY)
         self.waiting = True
 
     def preparation_failed(self) -> None:

@@ -30,6 +30,7 @@ COMPILED_MODULES: Final = (
     "proxy.mysql.resting_stream",
     "proxy.mysql.server_stream",
     "proxy.mysql.session",
+    "proxy.mysql.session_state",
     "proxy.mysql.statement_stream",
     "proxy.mysql.suspicion",
     "proxy.pool.pool",

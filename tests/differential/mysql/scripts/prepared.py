@@ -64,6 +64,13 @@ PREPARED = (
         prepare("SELECT " + ", ".join("?" * len(ALL_VALUES))),
         execute(0, *ALL_VALUES),
         execute(0, *reversed(ALL_VALUES)),
+        execute(0, *ALL_VALUES),
+    ),
+    script(
+        # On MySQL, parameters that are all NULL have the types of the last execution, which
+        # another connection has not seen (docs/compatibility.md).
+        "no value in",
+        prepare("SELECT " + ", ".join("?" * len(ALL_VALUES))),
         execute(0, *(NOTHING for _ in ALL_VALUES)),
         execute(0, *ALL_VALUES),
     ),
