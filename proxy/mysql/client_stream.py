@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from proxy.wire.dialect import Login
     from proxy.wire.stream import ServerStream
 
+_KEEPING: Final = (COM_INIT_DB, COM_SET_OPTION)
+"""MySQL leaves the diagnostics area alone for these, and tells how many messages are there."""
 _LITERALS: Final = {
     b"row_count": b"CAST(%d|0 AS SIGNED)",
     b"found_rows": b"CAST(%d|0 AS SIGNED)",
@@ -223,7 +225,7 @@ class MysqlClientStream(StatementStream):
             server.spoilt = True
         self.ahead = self.preamble(server)
         if not self.waiting:
-            self.session.begins(None, keeps=code == COM_INIT_DB and not self.shared.mariadb)
+            self.session.begins(None, keeps=code in _KEEPING and not self.shared.mariadb)
             server.push(Reply(_KINDS.get(code, pl.RESULT)))
         return None
 

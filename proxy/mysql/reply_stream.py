@@ -31,7 +31,7 @@ from proxy.mysql.constants import (
     SERVER_STATUS_CURSOR_EXISTS,
 )
 from proxy.mysql.lenenc import packet, read_lenenc_int
-from proxy.mysql.messages import Ok, eof_payload, read_ok
+from proxy.mysql.messages import Ok, eof_payload, ok_payload, read_ok
 from proxy.wire.stream import ServerStream
 
 if TYPE_CHECKING:
@@ -273,8 +273,10 @@ class ReplyStream(ServerStream):
             self.put_in_eof(sequence, ahead=True)
             verdict = AHEAD
         self.eof_due = False
-        ok = client.heard(ok, -1 if self.phase == FIRST else int(self.rows))
-        payload = client.translated(ok, first)
+        shown = client.heard(ok, -1 if self.phase == FIRST else int(self.rows))
+        payload = client.translated(shown, first)
+        if payload is None and shown is not ok:
+            payload = ok_payload(shown, session_track=client.tracks, header=first)
         if payload is not None:
             self.substitute += packet(payload, sequence + int(self.shift))
             verdict = SWALLOW

@@ -269,6 +269,8 @@ def _told_by(kind: str, payload: bytes) -> Callable[[Replies], Replies]:
         return lambda reply: []  # Messages of earlier statements than the last.
     if kind == MYSQL and b"FOUND_ROWS()" in payload:
         return lambda reply: reply[:-1]  # It warns that the function is deprecated.
+    if kind == MYSQL and b"AND CHAIN" in payload:
+        return lambda reply: [(s, p[:7]) for s, p in reply]  # It may say that one has begun.
     if _USER_VARIABLE.search(payload):
         # A variable that was never set has another type than one that is NULL again.
         return lambda reply: [(s, p) for s, p in reply if not p.startswith(b"\x03def")]

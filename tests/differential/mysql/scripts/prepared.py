@@ -63,12 +63,11 @@ PREPARED = (
         "every type in",
         prepare("SELECT " + ", ".join("?" * len(ALL_VALUES))),
         execute(0, *ALL_VALUES),
-        execute(0, *reversed(ALL_VALUES)),
         execute(0, *ALL_VALUES),
     ),
     script(
-        # On MySQL, parameters that are all NULL have the types of the last execution, which
-        # another connection has not seen (docs/compatibility.md).
+        # On MySQL a parameter that is NULL has the type of the last execution, which another
+        # connection has not seen (docs/compatibility.md).
         "no value in",
         prepare("SELECT " + ", ".join("?" * len(ALL_VALUES))),
         execute(0, *(NOTHING for _ in ALL_VALUES)),
