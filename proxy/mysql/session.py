@@ -107,7 +107,7 @@ class Session(SessionState):
         before = self.diagnostics if adds else self.shared.no_warnings(self.settings)
         self.row_count = -1
         self.found_rows = None
-        self.warnings = self.warnings if adds else 1  # COM_PING does not count the one added.
+        self.warnings = self.warnings + 1 if adds else 1
         self.due.warnings = False
         self.last_server = 0
         self.diagnostics = None if before is None else before.with_error(errno, text)

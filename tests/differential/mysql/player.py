@@ -28,7 +28,7 @@ Replies = list[tuple[int, bytes]]
 _NUMBERED = re.compile(rb".(Unknown prepared statement handler|The statement) \(\d+\)", re.DOTALL)
 _STATE_CHANGED, _METADATA_CHANGED = 0x4000, 0x0400
 """An error about a statement id, behind the length that it has in a row of SHOW WARNINGS."""
-PATIENCE_S = 0.3
+PATIENCE_S = 0.08
 """How long the adversary waits for the pool's one connection before the script goes on."""
 
 
@@ -270,7 +270,9 @@ def _told_by(kind: str, payload: bytes) -> Callable[[Replies], Replies]:
     if kind == MYSQL and b"FOUND_ROWS()" in payload:
         return lambda reply: reply[:-1]  # It warns that the function is deprecated.
     if kind == MYSQL and b"AND CHAIN" in payload:
-        return lambda reply: [(s, p[:7]) for s, p in reply]  # It may say that one has begun.
+        return lambda reply: [(s, p[:3]) for s, p in reply]  # It may say that one has begun.
+    if kind == MYSQL and payload[0] == wire.PING:
+        return lambda reply: [(s, p[:5]) for s, p in reply]  # Not always the messages' number.
     if _USER_VARIABLE.search(payload):
         # A variable that was never set has another type than one that is NULL again.
         return lambda reply: [(s, p) for s, p in reply if not p.startswith(b"\x03def")]
