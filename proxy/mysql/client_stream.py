@@ -91,7 +91,8 @@ class MysqlClientStream(StatementStream):
             server.client = None
             self.server = None
             session = self.session
-            if session.is_unsettled() or session.pin_reason():
+            if server.replies or session.is_unsettled() or session.pin_reason():
+                # What is still to come says what it changed to nobody.
                 server.dirty = True
             if session.due.insert_id:
                 server.insert_id = -1  # Nobody has asked.

@@ -95,7 +95,12 @@ class Session(SessionState):
         self.last_server = server.serial
         server.last_session = self
         effects = self.effects
-        if effects is not None and (self.several or effects.may_begin & fx.STORED_PROGRAM):
+        if effects is not None and (
+            self.several
+            or effects.may_begin & (fx.STORED_PROGRAM | fx.NAMED_LOCK)
+            or effects.writes_user_variables
+        ):
+            # It may have come as far as that, and been killed then.
             self.note_effects(effects, server)
         elif effects is not None and effects.reads_last_insert_id:
             self.due.insert_id = True

@@ -75,7 +75,8 @@ class SessionState:
     def is_unsettled(self) -> bool:
         """Whether what the session has left on its server connection is not known."""
         due = self.due
-        return bool(due.variables or due.user_variables or self.asked or self.asked_names)
+        asked = self.asked or self.asked_names
+        return bool(due.variables or due.user_variables or due.report or asked)
 
     def pin_reason(self) -> str:
         """Why the session keeps its server connection; empty if it does not."""

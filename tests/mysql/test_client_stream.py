@@ -149,3 +149,15 @@ def test_a_file_is_sent_in_packets(mysql_server: MysqlServer) -> None:
     found = session.query("SELECT COUNT(*) FROM things")
     assert found[3].payload == b"\x012"
     relay.close()
+
+
+@pytest.mark.parametrize("sql", ["SET @a = 1", "SET sql_mode = ''", "SELECT 1"])
+def test_a_connection_left_with_a_reply_owed_is_cleaned(sql: str) -> None:
+    """What the statement does, nobody will have heard of."""
+    shared = pool_state()
+    server, client = server_stream(shared), client_stream(shared)
+    client.attach(server)
+    client.receive(query(sql))
+    assert not server.needs_cleaning()
+    client.detach()
+    assert server.needs_cleaning()

@@ -134,3 +134,23 @@ def test_warnings_are_shown_from_what_was_kept() -> None:
     client.demand(query("SHOW ERRORS"))
     assert client.to_client
     assert row not in client.to_client
+
+
+@pytest.mark.parametrize(
+    ("sql", "written", "pinned"),
+    [
+        ("SELECT @a := 1, SLEEP(9)", {b"a"}, ""),
+        ("SELECT GET_LOCK('a', 1), SLEEP(9)", set(), "named_lock"),
+        ("SELECT SLEEP(9)", set(), ""),
+    ],
+)
+def test_what_a_statement_may_have_done_before_it_was_killed(
+    sql: str, written: set[bytes], pinned: str
+) -> None:
+    shared = pool_state()
+    server, client = server_stream(shared), client_stream(shared)
+    client.attach(server)
+    client.receive(query(sql))
+    server.receive(err())
+    assert client.session.due.user_variables == written
+    assert client.pin_reason() == pinned
