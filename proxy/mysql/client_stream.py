@@ -27,6 +27,7 @@ from proxy.mysql.constants import (
 )
 from proxy.mysql.diagnostics import CLEAR as CLEAR_WARNINGS
 from proxy.mysql.lenenc import packet
+from proxy.mysql.literals import Literal, outcomes, own_ids, with_literals
 from proxy.mysql.messages import Ok, read_err
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.query_attributes import text_start
@@ -49,10 +50,6 @@ if TYPE_CHECKING:
 
 _KEEPING: Final = (COM_INIT_DB, COM_SET_OPTION)
 """MySQL leaves the diagnostics area alone for these, and tells how many messages are there."""
-_LITERALS: Final = {
-    b"row_count": b"CAST(%d|0 AS SIGNED)",
-    b"found_rows": b"CAST(%d|0 AS SIGNED)",
-}
 _KINDS: Final = {COM_FIELD_LIST: pl.DEFINITIONS, COM_STATISTICS: pl.TEXT}
 
 
@@ -64,7 +61,6 @@ class MysqlClientStream(StatementStream):
     ) -> None:
         super().__init__(shared, login.facts, login.database.encode("utf-8", "surrogateescape"))
         self.number = number
-        """The connection id that the client was greeted with."""
         self.remain: i64 = 0
         """Bytes still to come of a packet that is on its way to the server."""
         self.continued = False
@@ -88,6 +84,7 @@ class MysqlClientStream(StatementStream):
         if server is not None:
             if server.replies or server.is_forwarding():
                 self.sequence = 1
+                server.dirty = True  # Nobody will hear what the command has changed.
             server.client = None
             self.server = None
             session = self.session
@@ -220,7 +217,7 @@ class MysqlClientStream(StatementStream):
             server.begin()
             return b""
         if code == COM_STMT_PREPARE:
-            return self.prepare(server, data)
+            return self.prepare(server, data, length)
         if code == COM_SET_OPTION:
             self.session.permanent = self.session.permanent or MULTI_STATEMENTS
             server.spoilt = True
@@ -278,36 +275,19 @@ class MysqlClientStream(StatementStream):
             return True
         return False
 
-    def literals(
-        self, server: MysqlServerStream, effects: Effects
-    ) -> list[tuple[int, int, bool, bytes]]:
+    def literals(self, server: MysqlServerStream, effects: Effects) -> list[Literal]:
         """What to put in place of calls whose result the server connection does not know."""
-        session = self.session
-        found = [
-            (start, end, names, b"CAST(%d AS UNSIGNED)" % self.number)
-            for start, end, names in effects.connection_ids
-        ]
-        if effects.outcome_calls and not session.is_fresh_on(server):
-            # These have the type and the length that the calls have.
-            found += [
-                (start, end, names, _LITERALS.get(name, b"NULLIF(%d|0,-1)") % session.outcome(name))
-                for start, end, names, name in effects.outcome_calls
-            ]
-        return sorted(found)
+        found = own_ids(effects, self.number)
+        if effects.outcome_calls and not self.session.is_fresh_on(server):
+            found += outcomes(effects, self.session)
+        return found
 
-    def with_literals(
-        self, payload: bytes, literals: list[tuple[int, int, bool, bytes]], length: int
-    ) -> bytes | None:
-        """Put literals in place of calls; a column goes by the name of the call all the same."""
-        if len(payload) < length or self.continued:
+    def with_literals(self, payload: bytes, literals: list[Literal], length: int) -> bytes | None:
+        """Put literals into a COM_QUERY, if it is here as a whole."""
+        if len(payload) < length or length == MAX_PAYLOAD_BYTES:
             return None
         begin = text_start(payload) if self.attributes else 1
-        text = payload[begin:]
-        for start, end, names, literal in reversed(literals):
-            if names:
-                literal += b" AS `" + text[start:end].replace(b"`", b"``") + b"`"
-            text = text[:start] + literal + text[end:]
-        return packet(payload[:begin] + text, 0)
+        return packet(payload[:begin] + with_literals(payload[begin:], literals), 0)
 
     # What the server answers.
 

@@ -21,10 +21,12 @@ from proxy.mysql.constants import (
     COM_STMT_RESET,
     COM_STMT_SEND_LONG_DATA,
     CURSOR_TYPE_READ_ONLY,
+    MAX_PAYLOAD_BYTES,
 )
 from proxy.mysql.lenenc import packet
+from proxy.mysql.literals import own_ids, with_literals
 from proxy.mysql.pipeline import Reply
-from proxy.mysql.prepared import ClientStatement, Preparation
+from proxy.mysql.prepared import ClientStatement, Preparation, Statement
 from proxy.mysql.resting_stream import RestingStream
 from proxy.mysql.settings import PARSE_TIME, replay_sql
 
@@ -52,6 +54,8 @@ class StatementStream(RestingStream):
 
     def __init__(self, shared: PoolState, facts: ClientFacts, schema: bytes) -> None:
         super().__init__(shared, facts, schema)
+        self.number = 0
+        """The connection id that the client was greeted with."""
         self.server: MysqlServerStream | None = None
         self.next_statement = 1
         self.ahead = b""
@@ -59,7 +63,7 @@ class StatementStream(RestingStream):
         self.executing: ClientStatement | None = None
         """Statement that a cursor was asked for, or fetched from, last."""
 
-    def prepare(self, server: MysqlServerStream, data: bytes) -> bytes | None:
+    def prepare(self, server: MysqlServerStream, data: bytes, length: int) -> bytes | None:
         payload = data[4:]
         if len(self.statements) >= _MOST_STATEMENTS:
             self.answer_error(
@@ -75,13 +79,22 @@ class StatementStream(RestingStream):
             return None
         session = self.session
         sql = payload[1:]
-        known = self.shared.statements.statement(sql, session.settings, session.schema)
+        replacement = None
+        if len(payload) < length or length == MAX_PAYLOAD_BYTES:
+            # Nobody has the whole text to prepare it again elsewhere.
+            session.permanent = session.permanent or "long_prepared_statement"
+            known = Statement(b"", session.settings, session.schema)
+        else:
+            if effects is not None and effects.connection_ids:
+                sql = with_literals(sql, own_ids(effects, self.number))
+                replacement = packet(payload[:1] + sql, 0)
+            known = self.shared.statements.statement(sql, session.settings, session.schema)
         statement = ClientStatement(self.next_statement, known, effects)
         self.next_statement += 1
         self.prepared_last = None
         session.begins(None)
         server.push(Reply(pl.PREPARED, None, Preparation(statement, ours=False)))
-        return None
+        return replacement
 
     def prepared(self, statement: ClientStatement, warnings: int) -> None:
         """The server has prepared what the client asked for."""
@@ -152,7 +165,7 @@ class StatementStream(RestingStream):
             insert = statement.types
         held.types = statement.types
         payload = payload[:1] + held.number.to_bytes(4, "little") + payload[5:]
-        if insert and sent is not None:
+        if insert and sent is not None and length + len(insert) < MAX_PAYLOAD_BYTES:
             payload = with_types(payload, sent, insert)
             length += len(insert)
         cursor = code == COM_STMT_EXECUTE and bool(data[9] & CURSOR_TYPE_READ_ONLY)
