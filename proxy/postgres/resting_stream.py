@@ -101,6 +101,9 @@ class RestingStream(ClientStream):
             self.remain = length + 1
         return data
 
+    def errand_done(self, error: ProxyError | None) -> None:
+        self.to_client = b""  # Clients of PostgreSQL ask nothing of a proxy.
+
     def refuse(self, error: ProxyError) -> None:
         """Answer the held messages up to the next ReadyForQuery with an error."""
         kind = self.held[0]

@@ -130,3 +130,9 @@ def test_everything_else_needs_one(data: bytes) -> None:
     client.demand(data)
     assert not client.answer_alone()
     assert client.held == data
+
+
+def test_clients_have_no_errands() -> None:
+    stream = make_client(shared_state())
+    stream.errand_done(None)
+    assert stream.to_client == b""

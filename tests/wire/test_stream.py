@@ -1,4 +1,4 @@
-"""The bases promise nothing themselves, and PostgreSQL's streams keep every promise."""
+"""The bases promise nothing themselves, and every engine's streams keep every promise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from proxy.errors import ProxyError
+from proxy.mysql.client_stream import MysqlClientStream
+from proxy.mysql.server_stream import MysqlServerStream
 from proxy.postgres.client_stream import PostgresClientStream
 from proxy.postgres.server_stream import PostgresServerStream
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream, ServerStream
@@ -36,13 +38,19 @@ CLIENT_CALLS: dict[str, tuple[Any, ...]] = {
     "settle": (),
     "pin_reason": (),
     "in_message": (),
+    "errand_done": (None,),
     "refuse": (ProxyError(""),),
     "greeting_query": (),
     "greeting": (),
     "say": (ProxyError(""),),
 }
 BASES = [(ServerStream, SERVER_CALLS), (ClientStream, CLIENT_CALLS)]
-ENGINES = [(ServerStream, PostgresServerStream), (ClientStream, PostgresClientStream)]
+ENGINES = [
+    (ServerStream, PostgresServerStream),
+    (ClientStream, PostgresClientStream),
+    (ServerStream, MysqlServerStream),
+    (ClientStream, MysqlClientStream),
+]
 
 
 def methods(base: type) -> set[str]:
@@ -61,7 +69,7 @@ def test_every_promise_must_be_kept_by_an_engine(
 
 
 @pytest.mark.parametrize(("base", "engine"), ENGINES)
-def test_postgresql_keeps_every_promise(base: type, engine: type) -> None:
+def test_an_engine_keeps_every_promise(base: type, engine: type) -> None:
     assert issubclass(engine, base)
     for name in methods(base):
         assert getattr(engine, name) is not getattr(base, name), f"{engine.__name__}.{name}"
@@ -76,6 +84,7 @@ def test_a_new_stream_asks_for_nothing() -> None:
     assert client.error is None
     assert not client.terminated
     assert not client.waiting
+    assert client.errand is None
 
 
 def test_needs_differ() -> None:
