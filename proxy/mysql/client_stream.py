@@ -308,10 +308,10 @@ class MysqlClientStream(StatementStream):
         """Status flags that tell of a cursor."""
         if status & SERVER_STATUS_LAST_ROW_SENT:
             statement.cursor = False
-            self.session.holding.discard(statement.number)
+            self.session.hold(statement.number, False)
         elif status & SERVER_STATUS_CURSOR_EXISTS:
             statement.cursor = True
-            self.session.holding.add(statement.number)
+            self.session.hold(statement.number, True)
 
     def heard_error(self) -> None:
         """An ERR packet for the client."""

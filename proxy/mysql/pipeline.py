@@ -42,6 +42,9 @@ AFTER_RESET: Final = 10
 RESET: Final = 11
 LOCKS: Final = 12
 
+NO_NAMES: Final[frozenset[bytes]] = frozenset()
+NO_VARIABLES: Final[frozenset[str]] = frozenset()
+"""Shared by idle sessions, of which there are many: an empty set is 216 bytes."""
 MOST_ANSWER_BYTES: Final = 1 << 20
 """Most that is kept of the answer to a question of ours."""
 
@@ -84,9 +87,9 @@ class Due:
     )
 
     def __init__(self) -> None:
-        self.variables: set[str] = set()
+        self.variables: frozenset[str] = NO_VARIABLES
         """System variables that may have changed."""
-        self.user_variables: set[bytes] = set()
+        self.user_variables: frozenset[bytes] = NO_NAMES
         """User variables that may have been written."""
         self.insert_id = False
         self.warnings = False

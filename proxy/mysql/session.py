@@ -18,6 +18,7 @@ from proxy.mysql.constants import LASTING_FLAGS, SERVER_STATUS_IN_TRANS
 from proxy.mysql.diagnostics import QUESTION as SHOW_WARNINGS
 from proxy.mysql.diagnostics import Diagnostics
 from proxy.mysql.lenenc import lenenc
+from proxy.mysql.pipeline import NO_NAMES, NO_VARIABLES
 from proxy.mysql.session_state import SessionState
 from proxy.mysql.settings import answers, question, read_changes
 from proxy.mysql.text_rows import text_row
@@ -240,12 +241,12 @@ class Session(SessionState):
             return message
         if self.due.variables:
             self.asked = self.due.variables
-            self.due.variables = set()
+            self.due.variables = NO_VARIABLES
             message += server.ask(question(self.asked), pl.VARIABLES)
         if self.due.user_variables:
-            self.asked_names = sorted(self.due.user_variables | self.user_variables.keys())
-            self.due.user_variables = set()
-            message += server.ask(uv.question(self.asked_names), pl.USER_VARIABLES)
+            self.asked_names = tuple(sorted(self.due.user_variables | self.user_variables.keys()))
+            self.due.user_variables = NO_NAMES
+            message += server.ask(uv.question(list(self.asked_names)), pl.USER_VARIABLES)
         return message
 
     def ask_locks(self, server: MysqlServerStream) -> bytes:
@@ -260,6 +261,8 @@ class Session(SessionState):
     def ask_warnings(self, server: MysqlServerStream) -> bytes:
         self.due.attempts += 1
         if self.due.attempts > _MOST_ATTEMPTS:
+            # Nobody knows whether a transaction is open: the session must not move on.
+            self.permanent = "unreadable_state"
             server.error = "SHOW WARNINGS failed"
             return b""
         self.due.warnings = False
@@ -281,7 +284,7 @@ class Session(SessionState):
             server.insert_id = 0
         elif purpose == pl.LOCKS:
             if text_row(asked.payloads[2]) == [b"0"]:
-                self.locks = set()
+                self.locks = NO_NAMES
                 self.pin(fx.NAMED_LOCK, False, server)
         elif purpose == pl.VARIABLES:
             row = [
@@ -289,7 +292,7 @@ class Session(SessionState):
                 for v in text_row(asked.payloads[-2])
             ]
             found = answers(self.asked, row, self.shared.baseline)
-            self.asked = set()
+            self.asked = NO_VARIABLES
             self.settings = self.shared.settings.updated(self.settings, found)
             server.settings = self.settings
         elif purpose == pl.USER_VARIABLES:
@@ -312,8 +315,8 @@ class Session(SessionState):
             server.error = str(error)
 
     def take_user_variables(self, asked: Question, server: MysqlServerStream) -> None:
-        names = self.asked_names
-        self.asked_names = []
+        names = list(self.asked_names)
+        self.asked_names = ()
         columns = uv.COLUMNS * len(names)
         try:
             definitions = [

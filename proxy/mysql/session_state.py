@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.mysql import pipeline as pl
 from proxy.mysql import user_variables as uv
 from proxy.mysql.effects import REASONS, Effects
-from proxy.mysql.pipeline import Due
+from proxy.mysql.pipeline import NO_NAMES, NO_VARIABLES, Due
 from proxy.mysql.settings import Settings, replay_sql
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SESSION_POOLING: Final = "session_pooling"
 MULTI_STATEMENTS: Final = "multi_statements"
+_NONE_HELD: Final[frozenset[int]] = frozenset()
 
 
 class SessionState:
@@ -48,14 +49,14 @@ class SessionState:
         """Reason to stay pinned until the next statement."""
         self.permanent = ""
         """Reason to stay pinned until the session is reset."""
-        self.temporary: set[bytes] = set()
+        self.temporary: frozenset[bytes] = NO_NAMES
         """Temporary tables, with an unknown one for what cannot be told apart."""
-        self.locks: set[bytes] = set()
+        self.locks: frozenset[bytes] = NO_NAMES
         """GET_LOCK's literals, with an unknown one for what is no literal."""
         self.row_count = 0
         self.found_rows: int | None = None
         """ROW_COUNT() and FOUND_ROWS(), if that can be told without the server."""
-        self.holding: set[int] = set()
+        self.holding: frozenset[int] = _NONE_HELD
         """Prepared statements with a cursor or long data on the server connection."""
         # What the statement under way may do.
         self.effects: Effects | None = None
@@ -64,9 +65,9 @@ class SessionState:
         self.keeps = False
         """It leaves the diagnostics area as it is."""
         self.due = Due()
-        self.asked: set[str] = set()
+        self.asked: frozenset[str] = NO_VARIABLES
         """System variables that the server is being asked for; user variables in the next."""
-        self.asked_names: list[bytes] = []
+        self.asked_names: tuple[bytes, ...] = ()
 
     def is_fresh_on(self, server: MysqlServerStream) -> bool:
         """Whether the server connection still knows what the session's last statement did."""
@@ -77,6 +78,13 @@ class SessionState:
         due = self.due
         asked = self.asked or self.asked_names
         return bool(due.variables or due.user_variables or due.report or asked)
+
+    def hold(self, number: int, held: bool) -> None:
+        """Note whether the server connection holds a cursor or long data of a statement."""
+        if held:
+            self.holding |= {number}
+        elif self.holding:
+            self.holding -= {number}
 
     def pin_reason(self) -> str:
         """Why the session keeps its server connection; empty if it does not."""
@@ -97,18 +105,18 @@ class SessionState:
         self.warnings = 0
         self.diagnostics = None
         self.pins = 0
-        self.temporary = set()
-        self.locks = set()
+        self.temporary = NO_NAMES
+        self.locks = NO_NAMES
         self.row_count = 0
         self.found_rows = None
         self.lingering = ""
         self.permanent = SESSION_POOLING if session_pooling else ""
-        self.holding = set()
+        self.holding = _NONE_HELD
         self.effects = None
         self.begun = False
         self.due = Due()
-        self.asked = set()
-        self.asked_names = []
+        self.asked = NO_VARIABLES
+        self.asked_names = ()
 
     # Coming to a server connection.
 

@@ -9,8 +9,11 @@ as one ``SET``. Observed on MySQL 9.7.4 and MariaDB 10.11.19; see ``tracking.py`
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Set
 
 BASELINE_QUERY: Final = b"SHOW SESSION VARIABLES"
 """Asked once per pool, of a fresh connection."""
@@ -157,13 +160,13 @@ def read_changes(variables: list[tuple[str, str]], baseline: dict[str, str]) -> 
     return changes
 
 
-def question(names: set[str]) -> bytes:
+def question(names: Set[str]) -> bytes:
     """A query for the values of some variables, one row, in the order of the sorted names."""
     return b"SELECT " + b",".join(b"@@session." + name.encode() for name in sorted(names))
 
 
 def answers(
-    names: set[str], values: list[str | None], baseline: dict[str, str]
+    names: Set[str], values: list[str | None], baseline: dict[str, str]
 ) -> dict[str, str | None]:
     """Changes that the answer to ``question`` means, for ``SettingsTable.updated``."""
     found: dict[str, str | None] = {}

@@ -122,7 +122,7 @@ class StatementStream(RestingStream):
         number = held.number.to_bytes(4, "little")
         session = self.session
         if code == COM_STMT_SEND_LONG_DATA:
-            session.holding.add(statement.number)
+            session.hold(statement.number, True)
             server.dirty = True
             return data[:5] + number + data[9:]
         if code == COM_STMT_FETCH:
@@ -130,7 +130,7 @@ class StatementStream(RestingStream):
             self.executing = statement
             return data[:5] + number + data[9:]
         if code == COM_STMT_RESET:
-            session.holding.discard(statement.number)
+            session.hold(statement.number, False)
             statement.cursor = False
             server.push(pl.RESULT_REPLY)
             return data[:5] + number + data[9:]
@@ -170,7 +170,7 @@ class StatementStream(RestingStream):
             length += len(insert)
         cursor = code == COM_STMT_EXECUTE and bool(data[9] & CURSOR_TYPE_READ_ONLY)
         self.executing = statement if cursor else None
-        session.holding.discard(statement.number)
+        session.hold(statement.number, False)
         session.begins(effects)
         server.push(Reply(pl.RESULT, None, None, cursor))
         return length.to_bytes(3, "little") + b"\0" + payload
@@ -210,7 +210,7 @@ class StatementStream(RestingStream):
     def close_on_server(self, statement: ClientStatement) -> bool:
         server = self.server
         if server is not None and statement.number in self.session.holding:
-            self.session.holding.discard(statement.number)
+            self.session.hold(statement.number, False)
             number = server.statements.drop(statement.statement)
             if number is not None:
                 server.obsolete.append(number)
@@ -222,6 +222,9 @@ class StatementStream(RestingStream):
         """Closing of statements and replay of state; ``b""`` nearly always."""
         message = server.close_obsolete() if server.obsolete else b""
         session = self.session
+        if server.insert_id < 0:
+            server.insert_id = 0
+            message += server.ask(b"SET LAST_INSERT_ID=0", pl.PROBE)
         if server.schema != session.schema:
             server.schema = session.schema
             message += server.order(COM_INIT_DB, session.schema, pl.SCHEMA)
