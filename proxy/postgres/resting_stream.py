@@ -116,9 +116,6 @@ class RestingStream(ClientStream):
         else:
             self.skipping = True
 
-    def errand_done(self, error: ProxyError | None) -> None:
-        """Nothing to tell: PostgreSQL's clients ask nothing of the proxy itself."""
-
     def answer_alone(self) -> bool:
         """Accept Parse of statements that are known, followed by Sync, while no server is free.
 
