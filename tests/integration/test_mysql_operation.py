@@ -299,3 +299,38 @@ def test_a_transaction_held_idle_is_ended(mysql_server: MysqlServer, tmp_path: P
         assert (farewell.sequence, farewell.errno) == (0, 1205)
         with pytest.raises(Closed):
             holder.read()
+
+
+def test_a_query_that_waits_for_a_connection_can_be_killed(
+    mysql_server: MysqlServer, tmp_path: Path
+) -> None:
+    made = mysql_proxy_settings(mysql_server, {"max_connections": 1})
+    with running_proxy(made, tmp_path) as proxy, contextlib.ExitStack() as stack:
+        holder, waiter, killer = (
+            stack.enter_context(MysqlClient(proxy.host, proxy.port)) for _ in range(3)
+        )
+        for client in (holder, waiter, killer):
+            client.login("app", "app-secret", "app")
+        holder.query("BEGIN")
+        waiter.send(bytes([wire.QUERY]) + b"SELECT 1")
+        waiting = "tidegate_clients_waiting"
+        proxy.wait_for(lambda: proxy.metric(waiting) == 1, "waiting")
+        assert waiter.greeting is not None
+        [reply] = killer.query(f"KILL QUERY {waiter.greeting.connection_id}")
+        assert not reply.error
+        refusal = waiter.read()
+        assert (refusal.sequence, refusal.errno) == (1, 1317)
+        holder.query("COMMIT")
+        assert waiter.rows("SELECT 2") == [("2",)]
+        # The second time the whole session goes.
+        holder.query("BEGIN")
+        waiter.send(bytes([wire.QUERY]) + b"SELECT 1")
+        proxy.wait_for(lambda: proxy.metric(waiting) == 1, "waiting")
+        [reply] = killer.query(f"KILL {waiter.greeting.connection_id}")
+        assert not reply.error
+        refusal = waiter.read()
+        assert (refusal.sequence, refusal.errno) == (1, 1317)
+        with pytest.raises(Closed):
+            waiter.read()
+        holder.query("COMMIT")
+        assert killer.rows("SELECT 3") == [("3",)]
