@@ -149,11 +149,11 @@ class MysqlClientStream(StatementStream):
         while end - pos >= 4:
             length: i64 = data[pos] | (data[pos + 1] << 8) | (data[pos + 2] << 16)
             stop: i64 = pos + 4 + length
-            if self.continued:
+            if self.continued or (server.phase == FILE and not self.file_sent):
+                if not self.continued:
+                    self.file_sent = length == 0
                 self.continued = length == MAX_PAYLOAD_BYTES
-            elif server.phase == FILE and not self.file_sent:
-                self.file_sent = length == 0
-                if server.shift != 0:
+                if server.phase == FILE and server.shift != 0:
                     parts.append(data[start:pos])
                     sequence = (data[pos + 3] - server.shift) & 0xFF
                     parts.append(data[pos : pos + 3] + bytes((sequence,)))
@@ -179,6 +179,11 @@ class MysqlClientStream(StatementStream):
                 if replacement is not None:
                     parts.append(replacement)
                     start = stop if stop < end else end
+                    if not replacement and (stop > end or length == MAX_PAYLOAD_BYTES):
+                        # Dealt with here: the server must not get the rest of it either.
+                        start = end - len(self.drop_command(data[pos:]))
+                        stop = start
+                        length = 0
                 self.continued = length == MAX_PAYLOAD_BYTES
                 if self.terminated or self.errand is not None:
                     pos = start

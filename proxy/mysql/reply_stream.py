@@ -197,6 +197,8 @@ class ReplyStream(ServerStream):
         question = reply.question
         if question is not None:
             question.keep(data[pos + 4 : stop])
+        if first == ERR:
+            return self.ended_by_error(reply, data[pos + 4 : stop])
         if self.phase == COLUMNS:
             self.left -= 1
             if self.left == 0:
@@ -204,8 +206,6 @@ class ReplyStream(ServerStream):
                 self.end_definitions(reply, data[pos + 3])
         elif self.phase == DEFINITIONS:
             return self.definition(reply, data, pos)
-        elif first == ERR:
-            return self.ended_by_error(reply, data[pos + 4 : stop])
         elif self.phase == ROWS:
             return self.ended(reply, EOF, data, pos, stop)
         else:

@@ -30,6 +30,7 @@ from proxy.mysql.constants import (
     COM_TABLE_DUMP,
     EOF,
     HOLD_LIMIT_BYTES,
+    MAX_PAYLOAD_BYTES,
     OK,
     SERVER_SESSION_STATE_CHANGED,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
@@ -76,7 +77,9 @@ class RestingStream(ClientStream):
         self.statements: dict[int, ClientStatement] = {}
         self.prepared_last: ClientStatement | None = None
         self.dropping = 0
-        """Bytes still to be dropped of a command that was refused."""
+        """Bytes still to be dropped of a command that has been answered here."""
+        self.drop_continues = False
+        """The packet being dropped is continued by the next one."""
 
     def demand(self, data: bytes) -> int:
         """Look at the first commands; those that need no server are answered here.
@@ -99,16 +102,33 @@ class RestingStream(ClientStream):
                 return NEED_BYTES
             if not self.answered_alone(data[4], data[4 : 4 + length], attached=False):
                 return NEED_SERVER
-            self.held = data = data[4 + length :]
+            self.held = data = self.drop_command(data)
             if self.terminated or self.errand is not None:
                 return NEED_NOTHING
 
     def drop(self, data: bytes) -> bytes:
-        if self.dropping and data:
+        """Drop what still comes of a command that has been answered here."""
+        while self.dropping or self.drop_continues:
+            if not self.dropping:
+                if len(data) < 4:
+                    break
+                self.begin_dropping(data)
             dropped = min(self.dropping, len(data))
             self.dropping -= dropped
-            return data[dropped:]
+            data = data[dropped:]
+            if self.dropping:
+                break
         return data
+
+    def drop_command(self, data: bytes) -> bytes:
+        """Drop the command that ``data`` begins with, be it there or not; return what follows."""
+        self.begin_dropping(data)
+        return self.drop(data)
+
+    def begin_dropping(self, data: bytes) -> None:
+        length = int.from_bytes(data[:3], "little")
+        self.dropping = length + 4
+        self.drop_continues = length == MAX_PAYLOAD_BYTES
 
     def in_order(self, sequence: int, length: int) -> bool:
         """Check the header of a command's first packet."""
@@ -316,7 +336,5 @@ class RestingStream(ClientStream):
 
     def refuse(self, error: ProxyError) -> None:
         """Answer the held command with an error."""
-        length = int.from_bytes(self.held[:3], "little")
-        self.dropping = max(0, length + 4 - len(self.held))
-        self.held = self.held[length + 4 :]
+        self.held = self.drop_command(self.held)
         self.to_client = packet(error_payload(error), 1)

@@ -116,6 +116,8 @@ class StatementStream(RestingStream):
         if self.waiting:
             return None
         held = server.statements.find(statement.statement)
+        if held is None and not statement.statement.sql:
+            return self.lost_statement(code)
         if held is None:
             self.prepare_again(server, statement, silent=code == COM_STMT_SEND_LONG_DATA)
             return None
@@ -163,9 +165,14 @@ class StatementStream(RestingStream):
             statement.types = sent.types
         elif sent is not None and statement.types is not None and held.types != statement.types:
             insert = statement.types
+        if length + len(insert) >= MAX_PAYLOAD_BYTES and insert:
+            self.answer_error(
+                1235, "42000", "Tidegate needs the parameter types with executions of 16 MiB"
+            )
+            return b""
         held.types = statement.types
         payload = payload[:1] + held.number.to_bytes(4, "little") + payload[5:]
-        if insert and sent is not None and length + len(insert) < MAX_PAYLOAD_BYTES:
+        if insert and sent is not None:
             payload = with_types(payload, sent, insert)
             length += len(insert)
         cursor = code == COM_STMT_EXECUTE and bool(data[9] & CURSOR_TYPE_READ_ONLY)
@@ -201,11 +208,17 @@ class StatementStream(RestingStream):
             self.ahead += server.ask(back, pl.REPLAY)
         self.waiting = True
 
+    def lost_statement(self, code: int) -> bytes:
+        """A statement whose text was not kept is not here any more."""
+        if code != COM_STMT_SEND_LONG_DATA:
+            self.answer_error(
+                1461, "42000", "Tidegate has closed this prepared statement: too long"
+            )
+        return b""
+
     def preparation_failed(self) -> None:
         """The server would not prepare a statement again: its error answers what was held."""
-        length = int.from_bytes(self.held[:3], "little")
-        self.dropping = max(0, length + 4 - len(self.held))
-        self.held = self.held[length + 4 :]
+        self.held = self.drop_command(self.held)
 
     def close_on_server(self, statement: ClientStatement) -> bool:
         server = self.server
