@@ -113,7 +113,7 @@ def test_nothing_of_it_is_taken_for_a_command_while_there_is_no_server(length: i
 @pytest.mark.parametrize("arrived", [HOLD_LIMIT_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES + 5])
 def test_all_of_a_refused_command_is_dropped(length: int, arrived: int) -> None:
     client = client_stream(pool_state())
-    data = packet(b"\x03".ljust(length, b"x"), 0) + query("SELECT 1")
+    data = packet(b"\x04".ljust(length, b"x"), 0) + query("SELECT 1")
     client.demand(data[:arrived])
     client.refuse(ProxyError("no"))
     client.demand(client.held + data[arrived:])
@@ -134,6 +134,7 @@ def test_statements_alike_in_what_is_held_of_them_are_told_apart() -> None:
         )
         server.receive(ok())
     assert client.pin_reason() == "long_prepared_statement"
+    client.detach()
     assert server.needs_cleaning()
 
 
@@ -227,8 +228,8 @@ def test_16_mib_there_and_back(roomy: MysqlServer, size: int, capabilities: int)
     found = session.send(packet(execute, 0), relay.connections[1])
     with MysqlClient(roomy.host, roomy.port) as client:
         client.login("app", "app-secret", "app", capabilities=capabilities)
-        client.exchange(b"\x16SELECT ?")
-        direct = client.exchange(execute)
+        number = client.exchange(b"\x16SELECT ?")[0].payload[1:5]
+        direct = client.exchange(execute[:1] + number + execute[5:])
     rows = packet(direct[-2].payload, direct[-2].sequence)
     assert found.endswith(rows + packet(direct[-1].payload, direct[-1].sequence))
     assert session.query("SELECT 1", relay.connections[0])[-2].payload == b"\x011"
