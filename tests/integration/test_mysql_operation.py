@@ -147,6 +147,7 @@ def test_sessions_of_several_workers(mysql_server: MysqlServer, tmp_path: Path) 
     made = mysql_proxy_settings(mysql_server, {"max_connections": 4})
     made.process = {"workers": 2}
     with running_proxy(made, tmp_path) as proxy:
+        proxy.wait_for(lambda: len(pids(proxy)) == 2, "served by both workers")
         clients = [pymysql.connect(**arguments(proxy)) for _ in range(8)]
         victim, *others = clients
         for client in clients:
@@ -254,6 +255,7 @@ def test_what_a_dead_worker_left_running_is_killed(
     made = mysql_proxy_settings(mysql_server, {"max_connections": 4})
     made.process = {"workers": 2}
     with running_proxy(made, tmp_path) as proxy:
+        proxy.wait_for(lambda: len(pids(proxy)) == 2, "served by both workers")
         client = MysqlClient(proxy.host, proxy.port)
         client.login("app", "app-secret")
         query = "SELECT SLEEP(20), 'orphan'"
