@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.postgres.effects import Effects
     from proxy.postgres.server_stream import PostgresServerStream
 
-_FLUSH: Final = b"H\x00\x00\x00\x04"
+FLUSH_MESSAGE: Final = b"H\x00\x00\x00\x04"
 _NONE: Final[frozenset[bytes]] = frozenset()
 _CLOSE_UNNAMED: Final = b"C\x00\x00\x00\x06S\x00"
 
@@ -61,8 +61,15 @@ class ClientStatements:
             self.lost = {}
         self.lost[server_name] = name
 
-    def forget_all(self) -> None:
-        """DISCARD ALL or DEALLOCATE ALL: there are none any more, except the unnamed one."""
+    def forget_all(self, server: PostgresServerStream) -> None:
+        """DISCARD ALL or DEALLOCATE ALL: there are none any more, except the unnamed one.
+
+        Errors in answer to what was sent before that was known may still tell their names.
+        """
+        for name, statement in self.named.items():
+            server_name = server.statements.names.get(statement)
+            if server_name is not None:
+                self._note_lost(server_name, name)
         self.named.clear()
         self.unseen = _NONE
 
@@ -108,9 +115,20 @@ class ClientStatements:
             return pl.CLOSE_REPLY
         return Reply(pl.CLOSE, Preparation(statement, name, b""))
 
-    def restore(self, name: bytes, statement: Statement) -> None:
-        """The server has discarded a Close."""
-        self.named.setdefault(name, statement)
+    def is_closing(self, name: bytes, server: PostgresServerStream) -> bool:
+        """Whether a Close is on its way that the server may yet discard."""
+        if name in self.named or server.pipeline.skipping:
+            return False
+        for reply in server.pipeline.pending():
+            made = reply.preparation
+            if reply.kind == pl.CLOSE and made is not None and made.client_name == name:
+                return True
+        return False
+
+    def restore(self, name: bytes, statement: Statement, server: PostgresServerStream) -> None:
+        """The server has discarded a Close, of a statement that it may never have prepared."""
+        if statement.description is not None or statement in server.statements.names:
+            self.named.setdefault(name, statement)
 
     def replace(self, name: bytes, old: Statement, new: Statement) -> None:
         """A statement turned out to be one that is known already."""
@@ -156,7 +174,7 @@ class ClientStatements:
 
     def prepare(self, server: PostgresServerStream, client_name: bytes) -> bytes:
         """Messages that prepare a statement on this connection and get the server to answer."""
-        return self._prepare(server, self.named[client_name])[0] + _FLUSH
+        return self._prepare(server, self.named[client_name])[0] + FLUSH_MESSAGE
 
     def _prepare(self, server: PostgresServerStream, statement: Statement) -> tuple[bytes, bytes]:
         """Prepare a known statement on this server connection; return messages and its name."""

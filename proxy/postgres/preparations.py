@@ -29,7 +29,7 @@ def abandon(server: PostgresServerStream, dropped: list[Reply]) -> None:
             continue
         if reply.kind == pl.CLOSE:
             if client is not None:
-                client.statements.restore(preparation.client_name, preparation.statement)
+                client.statements.restore(preparation.client_name, preparation.statement, server)
             continue
         server.statements.forget(preparation.statement)
         if client is not None and reply.kind == pl.PARSE:

@@ -190,6 +190,7 @@ class PostgresServerStream(ServerStream):
             if owed == pl.OWN_CLOSE:
                 self.pipeline.pop()
                 return SWALLOW
+            self.resume = True  # Of a client that waits to see whether it is closed.
             return self.answered(owed, pl.CLOSE)
         if kind == code.EMPTY_QUERY_RESPONSE or kind == code.PORTAL_SUSPENDED:
             if owed == pl.EXECUTE:
@@ -256,9 +257,9 @@ class PostgresServerStream(ServerStream):
         if tag not in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             return
         client = self.client if self.pipeline.kind() < pl.OWN else None
-        self.statements.clear()
         if client is not None:
-            client.statements.forget_all()
+            client.statements.forget_all(self)
+        self.statements.clear()
         for reply in self.pipeline.pending():
             made = reply.preparation
             if made is None or not made.server_name or reply.kind == pl.OWN_DESCRIBE:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxy.errors import ClientProtocolError
 from proxy.postgres import pipeline as pl
+from proxy.postgres.client_statements import FLUSH_MESSAGE
 from proxy.postgres.constants import (
     BIND,
     CLOSE,
@@ -193,6 +194,8 @@ class TranslatingStream(RestingStream):
                 return prefix + data[pos : named + 1]
             return None
         name = data[portal + 1 : named]
+        if self.statements.is_closing(name, server):
+            return self.wait_for_answers(pos)
         statement = self.statements.named.get(name)
         if statement is None or server.pipeline.skipping:
             server.unsynced = True
@@ -209,6 +212,12 @@ class TranslatingStream(RestingStream):
             return prefix + self.statements.prepare(server, name)
         server.pipeline.push(pl.BIND_REPLY)
         return prefix + self.bind_to(server_name, data, pos, stop, portal, named)
+
+    def wait_for_answers(self, pos: i64) -> bytes:
+        """Hold a message until the server has answered those before it."""
+        self.waiting = True
+        self.consumed = pos
+        return FLUSH_MESSAGE
 
     def bind_to(
         self, name: bytes, data: bytes, pos: i64, stop: i64, portal: i64, named: i64
@@ -254,6 +263,8 @@ class TranslatingStream(RestingStream):
             prefix = self.use_unnamed(server)
             server.pipeline.push(pl.DESCRIBE_REPLY)
             return prefix + data[pos:stop] if prefix else None
+        if self.statements.is_closing(name, server):
+            return self.wait_for_answers(pos)
         statement = self.statements.named.get(name)
         if statement is None or server.pipeline.skipping:
             server.pipeline.push(pl.DESCRIBE_REPLY)

@@ -88,10 +88,24 @@ def test_close_and_its_return(server: PostgresServerStream) -> None:
     assert reply.preparation is not None
     assert mine.named == {}
     assert mine.close(b"s") is pl.CLOSE_REPLY
-    mine.restore(b"s", statement)
+    mine.restore(b"s", made(), server)
+    assert mine.named == {}  # The server has never prepared it.
+    statement.description = b"\0\0"
+    mine.restore(b"s", statement, server)
     assert mine.named == {b"s": statement}
-    mine.restore(b"s", made())
+    mine.restore(b"s", made(), server)
     assert mine.named == {b"s": statement}
+
+
+def test_a_name_whose_close_may_be_discarded(server: PostgresServerStream) -> None:
+    mine = ClientStatements()
+    mine.named[b"s"] = made()
+    assert not mine.is_closing(b"s", server)
+    server.pipeline.push(mine.close(b"s"))
+    assert mine.is_closing(b"s", server)
+    assert not mine.is_closing(b"other", server)
+    server.pipeline.pop()
+    assert not mine.is_closing(b"s", server)
 
 
 def test_forget_only_what_was_refused() -> None:
@@ -106,11 +120,11 @@ def test_forget_only_what_was_refused() -> None:
     assert not mine.lost
 
 
-def test_forget_all_but_the_unnamed() -> None:
+def test_forget_all_but_the_unnamed(server: PostgresServerStream) -> None:
     mine = ClientStatements()
     mine.named[b"s"] = mine.unnamed = made()
     mine.unseen = frozenset({b"s"})
-    mine.forget_all()
+    mine.forget_all(server)
     assert (mine.named, mine.unseen) == ({}, frozenset())
     assert mine.unnamed is not None
 
