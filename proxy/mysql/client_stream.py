@@ -255,6 +255,10 @@ class MysqlClientStream(StatementStream):
             if literals:
                 replacement = self.with_literals(payload, literals, length)
         self.file_sent = True
+        if len(payload) < length or length == MAX_PAYLOAD_BYTES:
+            # What is still to come may take a lock or make a temporary table.
+            self.session.permanent = self.session.permanent or "long_statement"
+            server.dirty = True
         self.session.begins(effects, several=several)
         server.push(pl.RESULT_REPLY)
         return replacement

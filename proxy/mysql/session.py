@@ -244,7 +244,7 @@ class Session(SessionState):
             self.due.variables = NO_VARIABLES
             message += server.ask(question(self.asked), pl.VARIABLES)
         if self.due.user_variables:
-            self.asked_names = tuple(sorted(self.due.user_variables | self.user_variables.keys()))
+            self.asked_names = tuple(sorted({*self.due.user_variables, *self.user_variables}))
             self.due.user_variables = NO_NAMES
             message += server.ask(uv.question(list(self.asked_names)), pl.USER_VARIABLES)
         return message

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mysql.streams import BOTH, client_stream, pool_state, query, server_stream
+from tests.mysql.streams import BOTH, client_stream, pool_state, query, result, server_stream
 from tests.support import mysql_messages as wire
 from tests.support.mysql_relay import Relay, Session
 from tests.support.mysql_wire import MysqlClient
@@ -132,6 +132,18 @@ def test_a_second_command_is_held_until_the_first_is_answered() -> None:
     assert client.to_server == query("SELECT 1")
     assert client.waiting
     assert client.held == query("SELECT 2")
+
+
+def test_a_text_that_is_not_read_to_its_end_pins() -> None:
+    shared = pool_state()
+    server, client = server_stream(shared), client_stream(shared)
+    client.attach(server)
+    text = query("SELECT '" + "x" * (2 << 20) + "', GET_LOCK('a', 0)")
+    client.receive(text[: 1 << 20])
+    client.receive(text[1 << 20 :])
+    server.receive(result([b"1"]))
+    assert client.pin_reason() == "long_statement"
+    assert server.needs_cleaning()
 
 
 def test_a_file_is_sent_in_packets(mysql_server: MysqlServer) -> None:
