@@ -12,7 +12,7 @@ DEMO := $(call STAMP,demo)
 SOAK_S ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format unit compiled test-15 test-313 soak bench profile docs clean
+.PHONY: help demo demo-mysql test check lint types format unit compiled test-15 test-313 soak bench profile docs clean
 .DELETE_ON_ERROR:
 
 help:  ## List the targets
@@ -32,6 +32,9 @@ $(DEMO): $(VENV)/bin/python
 
 demo: $(DEMO)  ## Watch a burst of Lambda-like clients share a few PostgreSQL connections
 	@$(RUN) -m proxy demo
+
+demo-mysql: $(DEMO)  ## The same with MySQL or MariaDB: one of this machine, or Docker
+	@$(RUN) -m proxy demo --engine mysql
 
 lint: $(DEV)  ## Check style (ruff)
 	$(RUN) -m ruff check .

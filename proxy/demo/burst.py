@@ -2,7 +2,7 @@
 
 The life of an environment: a cold start opens the connection; then invocations, each of one to
 three transactions, alternate with freezes during which the environment does not run at all but its
-connection stays open. Some environments die: the connection is dropped without a Terminate, at
+connection stays open. Some environments die: the connection is dropped without a goodbye, at
 rest or in the middle of a transaction, and a new environment takes the place of the dead one.
 """
 
@@ -14,14 +14,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy.demo.cluster import PRODUCTS
-from proxy.demo.database import FAILURES
+from proxy.demo.engine import PRODUCTS
 from proxy.demo.measures import BurstMeasures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.demo.database import Connection, Login
+    from proxy.demo.engine import Connection, Engine, Login
 
 COLD_STARTS_PER_S = 100.0
 """AWS documents 1,000 new execution environments per function every 10 seconds."""
@@ -40,11 +39,6 @@ DEATH_SHARE = 0.02
 DRAIN_S = 15.0
 """Seconds that handlers still running at the end of the burst get to finish."""
 
-_LOOK = "SELECT name, stock, $2::int AS environment FROM product WHERE id = $1"
-_SLOW = "SELECT $1::int AS environment FROM pg_sleep($2)"
-_ORDER = "INSERT INTO purchase (product, environment) VALUES ($1, $2) RETURNING environment"
-_TAKE = "UPDATE product SET stock = stock - 1 WHERE id = $1"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurstPlan:
@@ -59,13 +53,6 @@ class BurstPlan:
         return min(self.environments / COLD_STARTS_PER_S, self.duration_s / 2)
 
 
-def describe(error: BaseException) -> str:
-    """Return an error's SQLSTATE and first line, short enough for a summary."""
-    text = (str(error).splitlines() or [""])[0] or type(error).__name__
-    sqlstate = getattr(error, "sqlstate", None)
-    return f"{sqlstate} {text}"[:100] if sqlstate else text[:100]
-
-
 class _WrongAnswer(Exception):
     """A query was answered with another environment's data."""
 
@@ -73,12 +60,21 @@ class _WrongAnswer(Exception):
 class Environment:
     """One execution environment: one connection, one invocation at a time."""
 
-    def __init__(self, number: int, login: Login, measures: BurstMeasures, deadline: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        engine: Engine,
+        login: Login,
+        measures: BurstMeasures,
+        deadline: float,
+    ) -> None:
         self.number = number
+        self._engine = engine
         self._login = login
         self._measures = measures
         self._deadline = deadline
         self._random = random.Random(number)  # noqa: S311 - the same burst every time
+        self._failures: tuple[type[Exception], ...] = (*engine.failures, _WrongAnswer)
         self._served = False
 
     async def live(self) -> None:
@@ -103,9 +99,9 @@ class Environment:
         measures.connecting += 1
         try:
             connection = await self._login.connect()
-        except FAILURES as error:
+        except self._engine.failures as error:
             measures.refused += 1
-            measures.errors[describe(error)] += 1
+            measures.errors[self._engine.describe(error)] += 1
             return None
         finally:
             measures.connecting -= 1
@@ -137,9 +133,9 @@ class Environment:
             for _ in range(self._random.randint(1, 3)):
                 try:
                     await self._transaction(connection)
-                except (*FAILURES, _WrongAnswer) as error:
+                except self._failures as error:
                     self._measures.failed += 1
-                    self._measures.errors[describe(error)] += 1
+                    self._measures.errors[self._engine.describe(error)] += 1
                     if connection.is_closed():
                         return False
                 await asyncio.sleep(self._random.uniform(*THINK_S))
@@ -155,10 +151,10 @@ class Environment:
         try:
             kind = self._random.random()
             if kind < SLOW_QUERY_SHARE:
-                self._check(await connection.fetchrow(_SLOW, self.number, SLOW_QUERY_S))
+                self._check(await connection.fetchrow(self._engine.slow, self.number, SLOW_QUERY_S))
             elif kind < 0.6:
                 product = self._random.randint(1, PRODUCTS)
-                self._check(await connection.fetchrow(_LOOK, product, self.number))
+                self._check(await connection.fetchrow(self._engine.look, self.number, product))
             else:
                 await self._order(connection)
         finally:
@@ -171,8 +167,8 @@ class Environment:
     async def _order(self, connection: Connection) -> None:
         product = self._random.randint(1, PRODUCTS)
         async with connection.transaction():
-            self._check(await connection.fetchrow(_ORDER, product, self.number))
-            await connection.execute(_TAKE, product)
+            self._check(await self._engine.order(connection, product, self.number))
+            await connection.execute(self._engine.take, product)
         self._measures.orders += 1
 
     async def _die(self, connection: Connection) -> None:
@@ -183,12 +179,13 @@ class Environment:
         loop = asyncio.get_running_loop()
         try:
             await connection.execute("BEGIN")
-            await connection.fetchrow(_ORDER, self._random.randint(1, PRODUCTS), self.number)
+            product = self._random.randint(1, PRODUCTS)
+            await self._engine.order(connection, product, self.number)
             loop.call_later(0.05, connection.terminate)
-            await connection.execute("SELECT pg_sleep(3)")
-        except FAILURES as error:
+            await connection.execute(self._engine.sleep)
+        except self._engine.failures as error:
             if not connection.is_closed():
-                self._measures.errors[describe(error)] += 1
+                self._measures.errors[self._engine.describe(error)] += 1
 
     def _check(self, row: Mapping[str, int] | None) -> None:
         if row is None or row["environment"] != self.number:
@@ -205,9 +202,10 @@ class Environment:
 class Burst:
     """Runs the environments of one burst against one login."""
 
-    def __init__(self, plan: BurstPlan, login: Login) -> None:
+    def __init__(self, plan: BurstPlan, engine: Engine, login: Login) -> None:
         self.plan = plan
         self.measures = BurstMeasures()
+        self._engine = engine
         self._login = login
         self._living = 0
 
@@ -232,7 +230,9 @@ class Burst:
         while True:
             self.measures.started += 1
             self._living += 1
-            environment = Environment(self.measures.started, self._login, self.measures, deadline)
+            environment = Environment(
+                self.measures.started, self._engine, self._login, self.measures, deadline
+            )
             await environment.live()
             self._living -= 1
             if loop.time() >= deadline:

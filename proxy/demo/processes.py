@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import signal
 import socket
+import stat
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +29,25 @@ class Account:
 
     uid: int
     gid: int
+
+
+def is_reachable_by_others(path: Path) -> bool:
+    """Say whether any account may enter ``path`` and every directory above it."""
+    return all(part.stat().st_mode & stat.S_IXOTH for part in (path, *path.parents))
+
+
+def unprivileged_account() -> Account | None:
+    """Return whom to run the server as, or ``None`` to run it as ourselves.
+
+    Database servers refuse to run as root.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        return Account(65534, 65534)
+    return Account(entry.pw_uid, entry.pw_gid)
 
 
 def free_port() -> int:

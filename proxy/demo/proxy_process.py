@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.demo.cluster import APPLICATION_USER, Cluster
-from proxy.demo.database import Login
+from proxy.demo.engine import APPLICATION_USER
 from proxy.demo.processes import DemoError, free_port, last_lines, spawn, stop
 
 if TYPE_CHECKING:
     import subprocess
+
+    from proxy.demo.engine import Cluster, Engine, Login
 
 BUDGET = 10
 """``max_connections`` of the demonstration's pool."""
@@ -28,6 +29,9 @@ _CONFIG = """\
 [process]
 admin_listen = "127.0.0.1:{admin_port}"
 shutdown_grace_s = 5
+
+[proxy.demo]
+engine = "{engine}"
 
 [[proxy.demo.endpoint]]
 listen = "127.0.0.1:{port}"
@@ -46,9 +50,12 @@ tls = "disable"
 """
 
 
-def config_text(*, port: int, admin_port: int, target_port: int, budget: int = BUDGET) -> str:
+def config_text(
+    *, engine: str, port: int, admin_port: int, target_port: int, budget: int = BUDGET
+) -> str:
     """Return the configuration file of the demonstration's proxy; it holds no secret."""
     return _CONFIG.format(
+        engine=engine,
         port=port,
         admin_port=admin_port,
         target_port=target_port,
@@ -93,8 +100,9 @@ async def http_get(port: int, path: str, *, timeout_s: float = 2.0) -> tuple[int
 class ProxyProcess:
     """A proxy in front of the demonstration's database, as a child process."""
 
-    def __init__(self, directory: Path, cluster: Cluster) -> None:
+    def __init__(self, directory: Path, engine: Engine, cluster: Cluster) -> None:
         self._directory = directory
+        self._engine = engine
         self._cluster = cluster
         self._log = directory / "tidegate.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,7 +112,7 @@ class ProxyProcess:
     @property
     def login(self) -> Login:
         """The application's login, through the proxy."""
-        return Login(self.port, APPLICATION_USER, self._cluster.password)
+        return self._cluster.login_through(self.port)
 
     async def start(self) -> None:
         """Start the proxy and wait until ``/readyz`` says so. Raises ``DemoError``."""
@@ -135,7 +143,12 @@ class ProxyProcess:
     def _launch(self) -> subprocess.Popen[bytes]:
         config = self._directory / "tidegate.toml"
         config.write_text(
-            config_text(port=self.port, admin_port=self.admin_port, target_port=self._cluster.port)
+            config_text(
+                engine=self._engine.name,
+                port=self.port,
+                admin_port=self.admin_port,
+                target_port=self._cluster.port,
+            )
         )
         # The same code as ours, installed or not, and never a `proxy` folder that happens to be
         # in the working directory.

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxy.demo.cluster import PRODUCTS, STOCK
+from proxy.demo.engine import PRODUCTS, STOCK
 from proxy.demo.measures import Ledger
 
 if TYPE_CHECKING:
-    from proxy.demo.database import Connection, Login
+    from proxy.demo.engine import Connection, Engine, Login
 
 INTERVAL_S = 0.1
-
-_COUNT = """
-SELECT count(*) AS open, count(*) FILTER (WHERE state <> 'idle') AS busy
-FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-"""
 
 _LEDGER = f"""
 SELECT (SELECT count(*) FROM purchase) AS orders,
@@ -26,41 +21,53 @@ SELECT (SELECT count(*) FROM purchase) AS orders,
 
 
 class Sampler:
-    """Samples ``pg_stat_activity``; its own connection is not counted."""
+    """Samples the server's list of connections; its own connection is not counted."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, engine: Engine) -> None:
         self._connection = connection
+        self._observer = engine.observer(connection)
+        self._finished = asyncio.Event()
         self.open = 0
         """Server connections open at the last sample."""
         self.busy = 0
-        """Of those, not idle."""
+        """Of those, running a statement or in a transaction."""
         self.peak = 0
         """Most open at any sample since the last ``restart``."""
 
     @classmethod
-    async def connect(cls, login: Login) -> Sampler:
+    async def connect(cls, login: Login, engine: Engine) -> Sampler:
         """Open the observer's connection directly at the database."""
-        return cls(await login.connect())
+        return cls(await login.connect(), engine)
 
     async def close(self) -> None:
         """Close the observer's connection."""
         await self._connection.close(timeout=5)
 
     def restart(self) -> None:
-        """Forget the peak."""
+        """Forget the peak, and that ``finish`` was called."""
         self.peak = 0
+        self._finished.clear()
+
+    def finish(self) -> None:
+        """Let ``run`` end with the sample that it is taking.
+
+        Cancelled in the middle of a query, a driver may give the whole connection up.
+        """
+        self._finished.set()
 
     async def sample(self) -> None:
         """Take one sample."""
-        if row := await self._connection.fetchrow(_COUNT):
-            self.open, self.busy = row["open"], row["busy"]
+        census = await self._observer.count()
+        self.open, self.busy = census.open, census.busy
         self.peak = max(self.peak, self.open)
 
     async def run(self) -> None:
-        """Sample until cancelled."""
-        while True:
+        """Sample until ``finish`` is called."""
+        while not self._finished.is_set():
             await self.sample()
-            await asyncio.sleep(INTERVAL_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL_S):
+                    await self._finished.wait()
 
     async def ledger(self) -> Ledger:
         """Read what the burst left in the tables."""

@@ -11,15 +11,10 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.demo.burst import Burst, BurstPlan, describe
-from proxy.demo.cluster import (
-    MAX_CONNECTIONS,
-    Cluster,
-    is_reachable_by_others,
-    unprivileged_account,
-)
+from proxy.demo.burst import Burst, BurstPlan
+from proxy.demo.engine import MAX_CONNECTIONS
 from proxy.demo.measures import BurstResult, RecentRate, percentile
-from proxy.demo.processes import DemoError
+from proxy.demo.processes import DemoError, is_reachable_by_others, unprivileged_account
 from proxy.demo.proxy_process import BUDGET, ProxyProcess
 from proxy.demo.sampler import Sampler
 from proxy.demo.summary import summary
@@ -28,7 +23,7 @@ from proxy.demo.view import Snapshot, choose_view
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.demo.database import Login
+    from proxy.demo.engine import Cluster, Engine, Login
 
 _REFRESH_S = 0.25
 _DISBANDING_S = 1.0
@@ -69,10 +64,11 @@ async def _directory() -> AsyncIterator[Path]:
 
 
 @asynccontextmanager
-async def _cluster(directory: Path) -> AsyncIterator[Cluster]:
-    cluster = Cluster(
+async def _cluster(directory: Path, engine: Engine) -> AsyncIterator[Cluster]:
+    cluster = engine.cluster(
         directory, superuser_password=secrets.token_urlsafe(18), password=secrets.token_urlsafe(18)
     )
+    say(f"Starting {cluster.title} ({MAX_CONNECTIONS} connections) ...")
     try:
         await cluster.start()
         yield cluster
@@ -81,8 +77,8 @@ async def _cluster(directory: Path) -> AsyncIterator[Cluster]:
 
 
 @asynccontextmanager
-async def _proxy(directory: Path, cluster: Cluster) -> AsyncIterator[ProxyProcess]:
-    proxy = ProxyProcess(directory, cluster)
+async def _proxy(directory: Path, engine: Engine, cluster: Cluster) -> AsyncIterator[ProxyProcess]:
+    proxy = ProxyProcess(directory, engine, cluster)
     try:
         await proxy.start()
         yield proxy
@@ -91,8 +87,8 @@ async def _proxy(directory: Path, cluster: Cluster) -> AsyncIterator[ProxyProces
 
 
 @asynccontextmanager
-async def _sampler(cluster: Cluster) -> AsyncIterator[Sampler]:
-    sampler = await Sampler.connect(cluster.superuser_login)
+async def _sampler(cluster: Cluster, engine: Engine) -> AsyncIterator[Sampler]:
+    sampler = await Sampler.connect(cluster.superuser_login, engine)
     try:
         yield sampler
     finally:
@@ -102,8 +98,9 @@ async def _sampler(cluster: Cluster) -> AsyncIterator[Sampler]:
 class Stage:
     """Runs bursts in front of an audience."""
 
-    def __init__(self, plan: BurstPlan, sampler: Sampler, *, plain: bool) -> None:
+    def __init__(self, plan: BurstPlan, engine: Engine, sampler: Sampler, *, plain: bool) -> None:
         self._plan = plan
+        self._engine = engine
         self._sampler = sampler
         self._plain = plain
 
@@ -111,19 +108,18 @@ class Stage:
         self, title: str, login: Login, budget: int, waiting: Waiting | None
     ) -> BurstResult:
         """Run one burst with its live view and collect the result."""
-        burst = Burst(self._plan, login)
+        burst = Burst(self._plan, self._engine, login)
         self._sampler.restart()
         try:
             async with asyncio.TaskGroup() as group:
-                observers = (
-                    group.create_task(self._sampler.run()),
-                    group.create_task(self._narrate(title, burst, budget, waiting)),
-                )
+                group.create_task(self._sampler.run())
+                narrator = group.create_task(self._narrate(title, burst, budget, waiting))
                 duration_s = await burst.run()
-                for observer in observers:
-                    observer.cancel()
+                narrator.cancel()
+                self._sampler.finish()
         except ExceptionGroup as failures:
-            raise DemoError(f"broke off: {describe(failures.exceptions[0])}") from failures
+            reason = self._engine.describe(failures.exceptions[0])
+            raise DemoError(f"broke off: {reason}") from failures
         return BurstResult(
             measures=burst.measures,
             duration_s=duration_s,
@@ -178,26 +174,28 @@ class Stage:
         )
 
 
-async def run(environments: int, duration_s: float, *, plain: bool) -> int:
+async def run(engine: Engine, environments: int, duration_s: float, *, plain: bool) -> int:
     """Run the demonstration; return its exit code. Raises ``DemoError`` when it cannot go on."""
     plan = BurstPlan(environments=environments, duration_s=duration_s)
-    async with _directory() as directory:
-        say(f"Starting PostgreSQL ({MAX_CONNECTIONS} connections) ...")
-        async with _cluster(directory) as cluster, _sampler(cluster) as sampler:
-            stage = Stage(plan, sampler, plain=plain)
-            say(f"Starting Tidegate in front of it, with a budget of {BUDGET} connections ...")
-            async with _proxy(directory, cluster) as proxy:
-                say(
-                    f"A burst of {environments} Lambda environments for {duration_s:g} s,"
-                    " one connection each:"
-                )
-                title = "Lambda burst through Tidegate"
-                proxied = await stage.perform(title, proxy.login, BUDGET, proxy.waiting)
-            if not await sampler.wait_until_alone(_ALONE_TIMEOUT_S):
-                raise DemoError(f"the proxy left {sampler.open} server connections behind")
-            await cluster.reset()
-            say("The same burst directly at the database, without Tidegate:")
-            title = "The same burst without Tidegate"
-            direct = await stage.perform(title, cluster.login, MAX_CONNECTIONS, None)
+    async with (
+        _directory() as directory,
+        _cluster(directory, engine) as cluster,
+        _sampler(cluster, engine) as sampler,
+    ):
+        stage = Stage(plan, engine, sampler, plain=plain)
+        say(f"Starting Tidegate in front of it, with a budget of {BUDGET} connections ...")
+        async with _proxy(directory, engine, cluster) as proxy:
+            say(
+                f"A burst of {environments} Lambda environments for {duration_s:g} s,"
+                " one connection each:"
+            )
+            title = "Lambda burst through Tidegate"
+            proxied = await stage.perform(title, proxy.login, BUDGET, proxy.waiting)
+        if not await sampler.wait_until_alone(_ALONE_TIMEOUT_S):
+            raise DemoError(f"the proxy left {sampler.open} server connections behind")
+        await cluster.reset()
+        say("The same burst directly at the database, without Tidegate:")
+        title = "The same burst without Tidegate"
+        direct = await stage.perform(title, cluster.login, MAX_CONNECTIONS, None)
     say(summary(proxied, direct))
     return 0 if proxied.clean and proxied.peak_connections <= BUDGET else 1

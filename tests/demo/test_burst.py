@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from proxy.demo.database import Login
+    from proxy.demo.engine import Login
     from proxy.demo.measures import BurstMeasures
 
 
@@ -24,13 +24,16 @@ class FakeConnection:
         self.statements: list[str] = []
         self.terminated = False
 
+    async def fetch(self, query: str, *arguments: object) -> list[Mapping[str, int]]:
+        raise AssertionError("an environment reads single rows")
+
     async def fetchrow(self, query: str, *arguments: object) -> Mapping[str, int] | None:
         self.statements.append(query)
         if self._error is not None:
             self.terminated = True
             raise self._error
-        numbers = [argument for argument in arguments if isinstance(argument, int)]
-        own = numbers[0] if "pg_sleep" in query else numbers[-1]
+        # An order names its product first, all others the environment.
+        own = cast("int", arguments[1 if "INSERT" in query else 0])
         return {"environment": own if self._environment is None else self._environment}
 
     async def execute(self, query: str, *arguments: object) -> str:
@@ -71,9 +74,10 @@ class FakeLogin:
 class TestBurst:
     async def run(self, login: FakeLogin, environments: int = 40) -> BurstMeasures:
         from proxy.demo.burst import Burst, BurstPlan
+        from proxy.demo.engine import choose
 
         plan = BurstPlan(environments=environments, duration_s=0.5)
-        burst = Burst(plan, cast("Login", login))
+        burst = Burst(plan, choose("postgresql"), cast("Login", login))
         await burst.run()
         return burst.measures
 
@@ -127,11 +131,3 @@ class TestBurst:
 
         measures = await self.run(Hanging(), environments=3)
         assert measures.unfinished == measures.error_count == 3
-
-    def test_errors_are_described_with_their_sqlstate(self) -> None:
-        import asyncpg
-
-        from proxy.demo.burst import describe
-
-        assert describe(asyncpg.TooManyConnectionsError("sorry\nmore")) == "53300 sorry"
-        assert describe(TimeoutError()) == "TimeoutError"

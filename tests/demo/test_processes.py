@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
 
-from proxy.demo.processes import free_port, last_lines, spawn, stop, wait_exit
+from proxy.demo.processes import (
+    Account,
+    free_port,
+    is_reachable_by_others,
+    last_lines,
+    spawn,
+    stop,
+    unprivileged_account,
+    wait_exit,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
+
+
+def test_a_directory_nobody_else_may_enter_is_not_reachable(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    tmp_path.chmod(0o700)
+    assert not is_reachable_by_others(inner)
+    assert is_reachable_by_others(inner.parents[len(inner.parents) - 1])
+
+
+def test_only_root_needs_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert unprivileged_account() is None
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    account = unprivileged_account()
+    assert isinstance(account, Account)
+    assert account.uid != 0
 
 
 class TestProcesses:

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from proxy.demo.engine import ENGINES
 from proxy.metrics.counters import PoolCounters
 from proxy.metrics.prometheus import Exposition
 from proxy.metrics.snapshot import PoolSnapshot, Snapshot
@@ -32,14 +33,16 @@ def pool(user: str, waiting: int) -> PoolSnapshot:
 
 @pytest.mark.usefixtures("demo_packages")
 class TestProxyProcess:
-    def test_configuration_is_toml_on_loopback_without_secrets(self) -> None:
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_configuration_is_toml_on_loopback_without_secrets(self, engine: str) -> None:
         from proxy.demo.proxy_process import config_text
 
-        text = config_text(port=1111, admin_port=2222, target_port=3333, budget=7)
+        text = config_text(engine=engine, port=1111, admin_port=2222, target_port=3333, budget=7)
         config = tomllib.loads(text)
         demo = config["proxy"]["demo"]
         assert config["process"]["admin_listen"] == "127.0.0.1:2222"
         assert [endpoint["listen"] for endpoint in demo["endpoint"]] == ["127.0.0.1:1111"]
+        assert demo["engine"] == engine
         assert demo["target"][0]["port"] == 3333
         assert demo["target_group"]["max_connections"] == 7
         assert demo["auth"][0]["credential"].startswith("env:")

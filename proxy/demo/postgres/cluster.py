@@ -5,26 +5,29 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.demo.database import DATABASE, NOT_YET, Login
-from proxy.demo.processes import Account, DemoError, free_port, last_lines, spawn, stop, wait_exit
+from proxy.demo.engine import APPLICATION_USER, DATABASE, MAX_CONNECTIONS, PRODUCTS, STOCK
+from proxy.demo.postgres.database import NOT_YET, PostgresLogin
+from proxy.demo.processes import (
+    DemoError,
+    free_port,
+    is_reachable_by_others,
+    last_lines,
+    spawn,
+    stop,
+    unprivileged_account,
+    wait_exit,
+)
 
 if TYPE_CHECKING:
     import subprocess
 
-MAX_CONNECTIONS = 60
 RESERVED_CONNECTIONS = 3
 """``superuser_reserved_connections``, PostgreSQL's default: no application gets to use them."""
-
-APPLICATION_USER = "app"
-PRODUCTS = 1000
-STOCK = 1_000_000
 
 _START_TIMEOUT_S = 30.0
 _START_ATTEMPTS = 3
@@ -60,25 +63,6 @@ INSERT INTO product SELECT n, 'product ' || n, {STOCK} FROM generate_series(1, {
 _RESET = f"TRUNCATE purchase; UPDATE product SET stock = {STOCK}"  # noqa: S608 - likewise
 
 
-def is_reachable_by_others(path: Path) -> bool:
-    """Say whether any account may enter ``path`` and every directory above it."""
-    return all(part.stat().st_mode & stat.S_IXOTH for part in (path, *path.parents))
-
-
-def unprivileged_account() -> Account | None:
-    """Return whom to run the server as, or ``None`` to run it as ourselves.
-
-    PostgreSQL refuses to run as root.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        entry = pwd.getpwnam("nobody")
-    except KeyError:
-        return Account(65534, 65534)
-    return Account(entry.pw_uid, entry.pw_gid)
-
-
 def find_installation() -> Path:
     """Return the directory of the wheel's PostgreSQL (with ``bin``, ``lib``, ``share``).
 
@@ -106,7 +90,7 @@ def _copy_installation(installation: Path, target: Path) -> Path:
     return copy
 
 
-class Cluster:
+class PostgresCluster:
     """One PostgreSQL server with the demonstration's database, listening on 127.0.0.1."""
 
     def __init__(self, directory: Path, *, superuser_password: str, password: str) -> None:
@@ -120,18 +104,27 @@ class Cluster:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def login(self) -> Login:
+    def title(self) -> str:
+        """What the server is, for people."""
+        return "PostgreSQL"
+
+    @property
+    def login(self) -> PostgresLogin:
         """The application's login."""
-        return Login(self.port, APPLICATION_USER, self.password)
+        return self.login_through(self.port)
 
     @property
-    def superuser_login(self) -> Login:
+    def superuser_login(self) -> PostgresLogin:
         """The observer's login: it may use the reserved connections."""
-        return Login(self.port, "postgres", self.superuser_password)
+        return PostgresLogin(self.port, "postgres", self.superuser_password)
+
+    def login_through(self, port: int) -> PostgresLogin:
+        """Return the application's login by way of a proxy's port."""
+        return PostgresLogin(port, APPLICATION_USER, self.password)
 
     @property
-    def _maintenance_login(self) -> Login:
-        return Login(self.port, "postgres", self.superuser_password, "postgres")
+    def _maintenance_login(self) -> PostgresLogin:
+        return PostgresLogin(self.port, "postgres", self.superuser_password, "postgres")
 
     async def start(self) -> None:
         """Create the cluster, start the server and create the tables. Raises ``DemoError``."""

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from proxy.demo.cluster import Cluster
+    from tests.demo.conftest import Scene
 
 
-async def test_login_works_with_the_right_password_only(demo_cluster: Cluster) -> None:
-    from proxy.demo.database import FAILURES
+async def test_login_works_with_the_right_password_only(postgres_scene: Scene) -> None:
+    from proxy.demo.postgres.database import FAILURES, PostgresLogin
 
-    connection = await demo_cluster.login.connect()
+    connection = await postgres_scene.cluster.login.connect()
     row = await connection.fetchrow("SELECT count(*) AS products FROM product")
     await connection.close()
     assert row is not None
     assert row["products"] == 1000
     with pytest.raises(FAILURES, match="password authentication failed"):
-        await replace(demo_cluster.login, password="wrong").connect()
+        await PostgresLogin(postgres_scene.cluster.port, "app", "wrong").connect()
 
 
 @pytest.mark.usefixtures("demo_packages")
 def test_login_does_not_show_its_password() -> None:
-    from proxy.demo.database import Login
+    from proxy.demo.postgres.database import PostgresLogin
 
-    assert "hush" not in repr(Login(5432, "app", "hush"))
+    assert "hush" not in repr(PostgresLogin(5432, "app", "hush"))

