@@ -182,7 +182,7 @@ class Environment:
             product = self._random.randint(1, PRODUCTS)
             await self._engine.order(connection, product, self.number)
             loop.call_later(0.05, connection.terminate)
-            await connection.execute(self._engine.sleep)
+            await connection.execute(self._engine.linger)
         except self._engine.failures as error:
             if not connection.is_closed():
                 self._measures.errors[self._engine.describe(error)] += 1

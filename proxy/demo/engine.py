@@ -141,8 +141,8 @@ class Engine(ABC):
     """(environment, seconds): sleeps; gives ``environment`` back."""
     take: ClassVar[str]
     """(product): takes one from the stock."""
-    sleep: ClassVar[str]
-    """No arguments: sleeps for three seconds."""
+    linger: ClassVar[str]
+    """No arguments: runs for longer than an environment that dies in it lives on."""
 
     @abstractmethod
     def cluster(self, directory: Path, *, superuser_password: str, password: str) -> Cluster:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from proxy.demo.engine import APPLICATION_USER, DATABASE, PRODUCTS, STOCK
-from proxy.demo.mysql.database import FAILURES, QUIET, MysqlLogin
+from proxy.demo.mysql.database import FAILURES, OBSERVERS_INIT, MysqlLogin
 from proxy.demo.processes import DemoError, free_port, last_lines
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class MysqlCluster:
     @property
     def superuser_login(self) -> MysqlLogin:
         """The observer's login: it may use the one connection beyond ``max_connections``."""
-        return MysqlLogin(self.port, "root", self.superuser_password, init_command=QUIET)
+        return MysqlLogin(self.port, "root", self.superuser_password, init_command=OBSERVERS_INIT)
 
     @property
     def _maintenance_login(self) -> MysqlLogin:

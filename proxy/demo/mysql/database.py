@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 FAILURES = (aiomysql.Error, OSError, TimeoutError)
 """What using a connection may raise when the server or the way to it fails."""
 
-QUIET = "SET SESSION max_error_count = 0"
-"""The observer's: aiomysql would print the warning that MySQL 9's process list is deprecated."""
+OBSERVERS_LOCK = "tidegate-demo"
+"""Name of the lock that the observer holds, so that whoever else asks for it has to wait."""
+
+OBSERVERS_INIT = f"SET SESSION max_error_count = 0, @held = GET_LOCK('{OBSERVERS_LOCK}', 0)"
+"""What the observer begins with. Without the first setting aiomysql would print, at each sample,
+the warning that MySQL 9's process list is deprecated."""
 
 
 class MysqlConnection:

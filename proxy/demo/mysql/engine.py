@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from proxy.demo.engine import APPLICATION_USER, MYSQL, Census, Engine, first_line
 from proxy.demo.mysql.cluster import MysqlCluster
-from proxy.demo.mysql.database import FAILURES
+from proxy.demo.mysql.database import FAILURES, OBSERVERS_LOCK
 from proxy.demo.mysql.server import find_server
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class MysqlEngine(Engine):
     look: ClassVar[str] = "SELECT name, stock, %s AS environment FROM product WHERE id = %s"
     slow: ClassVar[str] = "SELECT %s AS environment, SLEEP(%s) AS slept"
     take: ClassVar[str] = "UPDATE product SET stock = stock - 1 WHERE id = %s"
-    sleep: ClassVar[str] = "SELECT SLEEP(3)"
+    # Not SLEEP: killing one, MariaDB at times holds up all other SLEEPs for two seconds.
+    linger: ClassVar[str] = f"SELECT GET_LOCK('{OBSERVERS_LOCK}', 3)"
 
     def cluster(self, directory: Path, *, superuser_password: str, password: str) -> MysqlCluster:
         """Return a server to start in a directory. Raises ``DemoError`` if there is none."""

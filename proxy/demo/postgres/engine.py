@@ -45,7 +45,7 @@ class PostgresEngine(Engine):
     look: ClassVar[str] = "SELECT name, stock, $1::int AS environment FROM product WHERE id = $2"
     slow: ClassVar[str] = "SELECT $1::int AS environment FROM pg_sleep($2)"
     take: ClassVar[str] = "UPDATE product SET stock = stock - 1 WHERE id = $1"
-    sleep: ClassVar[str] = "SELECT pg_sleep(3)"
+    linger: ClassVar[str] = "SELECT pg_sleep(3)"
 
     def cluster(
         self, directory: Path, *, superuser_password: str, password: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,14 +23,14 @@ async def test_login_works_with_the_right_password_only(mysql_scene: Scene) -> N
         await MysqlLogin(mysql_scene.cluster.port, "app", "wrong").connect()
 
 
-async def test_dropping_a_connection_ends_its_query(mysql_scene: Scene) -> None:
-    import asyncio
-
+async def test_dropping_a_connection_ends_its_wait_for_the_observer(mysql_scene: Scene) -> None:
+    observer = await mysql_scene.cluster.superuser_login.connect()
     connection = await mysql_scene.cluster.login.connect()
     asyncio.get_running_loop().call_later(0.05, connection.terminate)
     with pytest.raises(mysql_scene.engine.failures, match="Lost connection"):
-        await connection.execute(mysql_scene.engine.sleep)
+        await connection.execute(mysql_scene.engine.linger)
     assert connection.is_closed()
+    await observer.close(timeout=5)
 
 
 @pytest.mark.usefixtures("demo_packages")
