@@ -130,12 +130,18 @@ class MysqlServerStream(ReplyStream):
     def answered(self, question: Question) -> None:
         client = self.client
         purpose = question.purpose
-        if purpose == pl.AFTER_RESET:
+        resets = purpose == pl.CLEAN or purpose == pl.RESET or purpose == pl.AFTER_RESET
+        if resets and (question.error or question.too_long):
+            # A late KILL QUERY, perhaps. Nobody knows what holds here, and nothing is learned.
+            self.spoilt = True
+            if client is not None:
+                self.error = "the reset of the connection failed"
+        elif purpose == pl.AFTER_RESET:
             self.settings = self.shared.learn_after_reset(question)
             if client is not None:
                 client.session.settings = self.settings
-        elif purpose == pl.CLEAN or purpose == pl.RESET:
-            self.spoilt = self.spoilt or bool(question.error)
+        elif resets:
+            return
         elif client is not None:
             client.question_answered(question)
         elif question.error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.mysql.lenenc import lenenc, packet
 from proxy.mysql.pipeline import query as encoded
 from proxy.mysql.recovery import recover
 from proxy.mysql.settings import BASELINE_QUERY
 from proxy.mysql.tracking import TRACKING_SQL
-from tests.mysql.streams import COLUMN, client_stream, command, end, ok, pool_state, query
+from tests.mysql.streams import COLUMN, client_stream, command, end, err, ok, pool_state, query
 from tests.mysql.streams import server_stream as fresh
 
 
@@ -44,3 +46,20 @@ def test_the_first_reset_is_learned_from() -> None:
     assert shared.after_reset is server.settings
     server.dirty = True
     assert asked not in recover(server)
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_nothing_is_learned_from_a_reset_that_was_killed(attached: bool) -> None:
+    shared = pool_state()
+    server, client = fresh(shared), client_stream(shared)
+    if attached:
+        client.attach(server)
+    server.dirty = True
+    recover(server)
+    server.receive(ok() + ok() + err(errno=1317) + ok())
+    assert not server.reusable()
+    assert bool(server.error) is attached  # Its session's variables are not known either.
+    assert shared.after_reset is None
+    other = fresh(shared)
+    other.dirty = True
+    assert encoded(BASELINE_QUERY, attributes=False) in recover(other)
