@@ -123,6 +123,8 @@ class ReplyStream(ServerStream):
                 self.error = "empty packet"
                 break
             elif self.phase == ROWS and (data[pos + 4] < EOF or length == MAX_PAYLOAD_BYTES):
+                if stop > end and self.swallowing and length <= HOLD_LIMIT_BYTES:
+                    break  # A row of ours is read whole.
                 self.rows += 1
                 if self.swallowing or self.eof_due:
                     verdict = self.row(data, pos, stop, end)

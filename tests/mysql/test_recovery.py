@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.mysql.constants import HOLD_LIMIT_BYTES
 from proxy.mysql.lenenc import lenenc, packet
 from proxy.mysql.pipeline import query as encoded
 from proxy.mysql.recovery import recover
@@ -63,3 +64,36 @@ def test_nothing_is_learned_from_a_reset_that_was_killed(attached: bool) -> None
     other = fresh(shared)
     other.dirty = True
     assert encoded(BASELINE_QUERY, attributes=False) in recover(other)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 40])
+def test_an_answer_that_comes_in_pieces_is_read_whole(size: int) -> None:
+    shared = pool_state()
+    server = fresh(shared)
+    server.dirty = True
+    recover(server)
+    row = packet(lenenc(b"sql_mode") + lenenc(b"ANSI"), 4)
+    columns = packet(b"\x02", 1) + packet(COLUMN, 2) + packet(COLUMN, 3)
+    reply = ok() + ok() + columns + row + end(5) + ok()
+    for start in range(0, len(reply), size):
+        server.receive(reply[start : start + size])
+        assert server.to_client == b""
+    assert server.is_idle()
+    assert server.reusable()
+    assert server.settings.values == {"sql_mode": "ANSI"}
+
+
+def test_a_row_of_an_answer_too_long_to_hold_is_not_missed() -> None:
+    shared = pool_state()
+    server = fresh(shared)
+    server.dirty = True
+    recover(server)
+    columns = packet(b"\x02", 1) + packet(COLUMN, 2) + packet(COLUMN, 3)
+    long_row = packet(lenenc(b"sql_mode") + lenenc(b"A" * HOLD_LIMIT_BYTES), 4)
+    reply = ok() + ok() + columns + long_row + end(5) + ok()
+    for start in range(0, len(reply), 65536):
+        server.receive(reply[start : start + 65536])
+        assert len(server.partial) <= 65536
+    assert server.is_quiet()
+    assert not server.reusable()
+    assert shared.after_reset is None
