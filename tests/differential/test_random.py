@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.proxy import ProxyProcess
     from tests.support.servers import PostgresServer
 
-COUNT = int(os.environ.get("TIDEGATE_RANDOM_SCRIPTS", "60"))
+COUNT = int(os.environ.get("TIDEGATE_RANDOM_SCRIPTS", "80"))
 STEPS = 14
 PLAY_TIMEOUT_S = 4.0
 NAMES = ("s1", "s2", "a", "")
