@@ -6,7 +6,7 @@ import itertools
 from random import Random
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support import messages as wire
@@ -201,6 +201,10 @@ def play(
     pipelined: bool,
 ) -> None:
     """Run scripts as clients of a proxy, and compare."""
+    for units in scripts:
+        # Where another session comes in between, its own currval fails as in a new session.
+        sent = b"".join(units)
+        assume(not (b"nextval" in sent and b"currval" in sent))
     random = Random(seed)
     stand = Stand(servers, statements=3, high=high)
     rehearsals = [Rehearsal(stand, units) for units in scripts]
