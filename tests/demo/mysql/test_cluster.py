@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("demo_packages")
 
 
+async def _connected_as_superuser(scene: Scene) -> Connection:
+    """Connect once the one that was just refused, which takes the last place, has left it."""
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(*scene.engine.failures):
+                return await scene.cluster.superuser_login.connect()
+            await asyncio.sleep(0.02)
+
+
 async def test_the_observer_finds_room_where_the_application_finds_none(
     mysql_scene: Scene,
 ) -> None:
@@ -33,7 +44,7 @@ async def test_the_observer_finds_room_where_the_application_finds_none(
     try:
         with pytest.raises(mysql_scene.engine.failures, match="Too many connections"):
             await take_all()
-        observer = await mysql_scene.cluster.superuser_login.connect()
+        observer = await _connected_as_superuser(mysql_scene)
         await observer.close(timeout=5)
     finally:
         for connection in connections:
