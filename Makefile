@@ -10,6 +10,8 @@ STAMP = $(VENV)/.$(1)-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 DEV := $(call STAMP,dev)
 DEMO := $(call STAMP,demo)
 SOAK_S ?= 180
+# Each process of the tests starts servers of its own, so many processes cost more than they bring.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-mysql test check lint types format unit compiled test-15 test-313 soak bench profile docs clean
@@ -48,25 +50,25 @@ format: $(DEV)  ## Rewrite the sources in the project's style
 	$(RUN) -m ruff format .
 
 unit: $(DEV)  ## Run the quick tests: those that need no server
-	$(RUN) -m pytest -q --ignore=tests/integration --ignore=tests/differential --ignore=tests/soak
+	$(RUN) -m pytest -q $(PARALLEL) --ignore=tests/integration --ignore=tests/differential --ignore=tests/soak
 
 check: lint types unit  ## lint, types and unit: a minute, before each commit
 
 compiled: $(DEV)  ## Compile the hot modules into .cache/compiled and test that copy
-	$(RUN) -m tests.support.compiled
+	$(RUN) -m tests.support.compiled $(PARALLEL)
 
 test-15: $(DEV)  ## Run the differential and driver tests against the host's PostgreSQL 15
 	@if test -x /usr/lib/postgresql/15/bin/postgres; then \
-	  TIDEGATE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(RUN) -m pytest -q \
+	  TIDEGATE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(RUN) -m pytest -q $(PARALLEL) \
 	    --ignore=tests/differential/mysql tests/differential tests/integration/test_drivers.py \
 	    tests/integration/test_startup.py tests/integration/test_isolation.py; \
 	else echo "=== NOT TESTED: this machine has no PostgreSQL 15 ==="; fi
 
 test-313:  ## Run the quick and the driver tests on Python 3.13
-	@sh .ci/python313
+	@sh .ci/python313 $(PARALLEL)
 
 test: lint types compiled test-313 test-15  ## Everything, slowest last; TIDEGATE_STRICT=1 forbids skips
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q $(PARALLEL)
 
 soak: $(DEV)  ## 1,000 clients that come, query and vanish, for SOAK_S seconds
 	TIDEGATE_SOAK_S=$(SOAK_S) $(RUN) -m pytest -q -s tests/soak --timeout=$$(($(SOAK_S) + 120))

@@ -1,8 +1,8 @@
 """Compile the hot modules in a copy of the checkout and run the tests there.
 
-``python -m tests.support.compiled [pytest arguments]``. The copy keeps ``.so`` files out of the
-source tree, where stale ones would shadow edits. Which modules are compiled is read from the
-mypyc build hook in ``pyproject.toml``.
+``python -m tests.support.compiled [pytest arguments]``; without a path among them it plays what
+``chosen_tests`` gives. The copy keeps ``.so`` files out of the source tree, where stale ones would
+shadow edits. Which modules are compiled is read from the mypyc build hook in ``pyproject.toml``.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def main(arguments: list[str]) -> int:
     print(f"=== compiled twin: {len(modules)} modules ===", flush=True)
     # The same random scripts are played by the other twin; a few of each show a slip.
     environment = {"TIDEGATE_RANDOM_SCRIPTS": "12", **os.environ, "TIDEGATE_REQUIRE_COMPILED": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", *(arguments or chosen_tests())]
+    chosen = [] if any(word.startswith("tests") for word in arguments) else chosen_tests()
+    command = [sys.executable, "-m", "pytest", "-q", *arguments, *chosen]
     return subprocess.run(command, cwd=COPY, env=environment).returncode
 
 
