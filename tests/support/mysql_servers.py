@@ -76,12 +76,18 @@ class MysqlServer:
     def admin(self, *statements: str) -> list[tuple[str | None, ...]]:
         """Run statements as superuser on one connection; gives the rows of the last."""
         rows: list[tuple[str | None, ...]] = []
-        with MysqlClient(self.host, self.port) as client:
-            client.login(self.superuser, self.superuser_password)
+        with self.administrator() as client:
             for statement in statements:
                 rows = client.rows(statement)
-            client.quit()
         return rows
+
+    @contextlib.contextmanager
+    def administrator(self) -> Iterator[MysqlClient]:
+        """Hold a superuser's connection."""
+        with MysqlClient(self.host, self.port) as client:
+            client.login(self.superuser, self.superuser_password)
+            yield client
+            client.quit()
 
     def backends(self, user: str = "app") -> list[int]:
         """Give the numbers of a user's connections, oldest first."""
