@@ -1,4 +1,4 @@
-"""Does what clients ask of the proxy itself: end other sessions, and log in again."""
+"""Does for clients what only the proxy can: end sessions, log in again, leave a database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 from proxy.errors import NotYourSession, ProxyError, SessionKilled, UnknownSession
 from proxy.net.conversation import ConversationProtocol
 from proxy.net.runtime import spawn
-from proxy.wire.dialect import Cancel, Kill
+from proxy.net.vacating import Vacating
+from proxy.wire.dialect import Cancel, Kill, VacateDatabases
 
 if TYPE_CHECKING:
     from proxy.net.gateway import Gateway
@@ -22,6 +23,7 @@ class Errands:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self.vacating = Vacating(gateway.pools)
 
     def run(self, client: ClientLink) -> None:
         """Do what a client asks; what it sent behind that is dealt with next."""
@@ -36,6 +38,11 @@ class Errands:
             else:
                 # Not from here: a client may have sent any number of them at once.
                 asyncio.get_running_loop().call_soon(self._go_on, client)
+        elif isinstance(errand, VacateDatabases):
+            for name in errand.names:
+                self.vacating.begin(name, client)
+                self._gateway.oversight.forward_vacate(self._gateway, name)
+            asyncio.get_running_loop().call_soon(self._go_on, client)
         elif errand is not None:
             self._log_in_again(client, errand)
 

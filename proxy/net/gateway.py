@@ -254,6 +254,7 @@ class Gateway:
             counters.clients_no_tls += 1
         self.clients[number] = client
         pool.sessions += 1
+        pool.warm_from = 0.0
         self.journal.client_connected(client, login)
         leftover = connection.hand_over(cast("asyncio.Protocol", client))
         client.begin(self.dialect.greeting(pool.shared, stream), monotonic())

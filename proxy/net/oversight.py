@@ -45,3 +45,6 @@ class Oversight:
     def forward_cancel(self, gateway: Gateway, request: Cancel) -> bool:
         """Pass on a cancel request for a session of another process; says whether it did."""
         return False
+
+    def forward_vacate(self, gateway: Gateway, database: str) -> None:
+        """Have other processes leave a database, too."""

@@ -73,6 +73,8 @@ class Pool:
         """What a client's authentication revealed that helps to log in to the server."""
         self.minimum = minimum
         """Connections kept open while the pool is in use."""
+        self.warm_from = 0.0
+        """Time before which the minimum is not opened: somebody needs the database empty."""
         self.idle: list[Connection] = []
         self.waiters: deque[Waiter] = deque()
         self.borrowed = 0
@@ -195,6 +197,12 @@ class Pool:
             self.borrowed += 1
             return True
         return False
+
+    def retire_idle(self, reason: str) -> None:
+        """Close the idle connections; those that are borrowed stay."""
+        for connection in list(self.idle):
+            if self.remove_idle(connection):
+                connection.retire(reason)
 
     def retire_all(self) -> None:
         """Start a new generation: idle connections close now, borrowed ones when returned."""

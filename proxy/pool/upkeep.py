@@ -58,6 +58,6 @@ def _above_budget(target: Target) -> list[Connection]:
 def missing(pool: Pool, now: float) -> int:
     """Connections to open ahead of demand to reach the pool's minimum."""
     room = pool.target.maximum - pool.target.used
-    if now < pool.retry_at or pool.target.closed:
+    if now < max(pool.retry_at, pool.warm_from) or pool.target.closed:
         return 0
     return max(0, min(pool.minimum - pool.size, room))

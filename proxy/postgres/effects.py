@@ -35,6 +35,7 @@ class Effects:
     """What a text may do to session state."""
 
     __slots__ = (
+        "databases",
         "deallocated",
         "executes",
         "may_begin",
@@ -70,6 +71,8 @@ class Effects:
         """Where PREPARE, EXECUTE and DEALLOCATE name a statement: offsets into the text."""
         self.deallocated: list[bytes] = []
         """Statements that DEALLOCATE names."""
+        self.databases: list[bytes] = []
+        """Databases that must have no other connection for this to succeed (DROP DATABASE)."""
 
     def add(self, other: Effects) -> None:
         """Do what another text does, too; places in its text are left out."""
@@ -95,6 +98,7 @@ class Effects:
             or self.redefines
             or self.executes
             or self.statement_names
+            or self.databases
         )
 
 

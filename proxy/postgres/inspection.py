@@ -232,6 +232,27 @@ def _explain(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
 def _create(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
     if b"as execute" in b" ".join(words):
         _explain(effects, words, tokens)
+    if words[1:2] == [b"database"]:
+        effects.databases.append(_template(tokens))
+    _define(effects, words, tokens)
+
+
+def _template(tokens: list[Token]) -> bytes:
+    """The database that CREATE DATABASE copies."""
+    for place, token in enumerate(tokens[3:-1], 3):
+        if token.text == b"template":
+            value = tokens[place + 1 + (tokens[place + 1].text == b"=") :][:1]
+            if value and value[0].kind == "string":
+                return value[0].text.strip(b"'").replace(b"''", b"'")
+            if value and value[0].text != b"default":
+                return identifier(value[0].text)
+    return b"template1"
+
+
+def _alter(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
+    """ALTER DATABASE RENAME and SET TABLESPACE need the database to themselves."""
+    if words[1:2] == [b"database"] and words[3:5] in ([b"rename", b"to"], [b"set", b"tablespace"]):
+        effects.databases.append(identifier(tokens[2].text))
     _define(effects, words, tokens)
 
 
@@ -258,6 +279,9 @@ def _close(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
 
 def _drop(effects: Effects, words: list[bytes], tokens: list[Token]) -> None:
     effects.may_end |= TEMPORARY_TABLE
+    if words[1:2] == [b"database"]:
+        name = 4 if words[2:4] == [b"if", b"exists"] else 2
+        effects.databases += [identifier(token.text) for token in tokens[name : name + 1]]
     _define(effects, words, tokens)
 
 
@@ -333,7 +357,7 @@ _RULES: Final = {
     b"deallocate": _deallocate,
     b"explain": _explain,
     b"create": _create,
-    b"alter": _define,
+    b"alter": _alter,
     b"listen": _listen,
     b"unlisten": _unlisten,
     b"load": _load,

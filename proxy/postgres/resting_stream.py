@@ -102,7 +102,7 @@ class RestingStream(ClientStream):
         return data
 
     def errand_done(self, error: ProxyError | None) -> None:
-        self.to_client = b""  # Clients of PostgreSQL ask nothing of a proxy.
+        self.to_client = b""  # What is done for clients of PostgreSQL is not told to them.
 
     def refuse(self, error: ProxyError) -> None:
         """Answer the held messages up to the next ReadyForQuery with an error."""

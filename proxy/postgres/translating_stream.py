@@ -34,6 +34,7 @@ from proxy.postgres.prepared import (
 from proxy.postgres.recovery import SYNC_MESSAGE
 from proxy.postgres.rename import rename_in_text
 from proxy.postgres.resting_stream import RestingStream
+from proxy.wire.dialect import VacateDatabases
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -287,4 +288,7 @@ class TranslatingStream(RestingStream):
             for statement in self.statements.named.values():
                 if statement.effects is not None:
                     prefix += self.session.note(statement.effects, server)
+        if effects.databases:
+            names = [name.decode("utf-8", "surrogateescape") for name in effects.databases]
+            self.errand = VacateDatabases(tuple(names))
         return prefix

@@ -78,6 +78,13 @@ class LogInAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class VacateDatabases:
+    """A client has sent what needs databases without connections (``ClientStream.errand``)."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerPlan:
     """How to log in to a server."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.errors import ProxyError
-    from proxy.wire.dialect import Kill, LogInAgain
+    from proxy.wire.dialect import Kill, LogInAgain, VacateDatabases
 
 # What a client without a server connection needs (``ClientStream.demand``).
 NEED_BYTES: Final = 0
@@ -113,7 +113,7 @@ class ClientStream:
         """Bytes received and not dealt with yet."""
         self.waiting: bool = False
         """The client's next message waits for an answer to one of ours."""
-        self.errand: Kill | LogInAgain | None = None
+        self.errand: Kill | LogInAgain | VacateDatabases | None = None
         """What the client asks of the proxy itself; what it sent behind that waits in ``held``."""
 
     def demand(self, data: bytes) -> int:

@@ -95,6 +95,14 @@ class CancelSession(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class VacateDatabase(Message):
+    """A client wants a database without connections; goes both ways."""
+
+    proxy: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
 class TakeSnapshot(Message):
     """Say what you look like; answered with ``SnapshotTaken``."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from proxy.net.oversight import Oversight
 from proxy.workers.desk import Desk
-from proxy.workers.messages import BudgetLearned, CancelSession, Closed, Opened
+from proxy.workers.messages import BudgetLearned, CancelSession, Closed, Opened, VacateDatabase
 from proxy.workers.mover import Mover
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ class WorkerOversight(Oversight):
         message = CancelSession(name, request.number, secret, request.user, request.whole)
         self._channel.send(message)
         return True
+
+    def forward_vacate(self, gateway: Gateway, database: str) -> None:
+        """Have the supervisor tell the other workers."""
+        self._channel.send(VacateDatabase(gateway.config.name, database))
 
     def forget(self, server: ServerLink) -> int | None:
         """Give the number of a connection that is about to leave the process, and forget it."""

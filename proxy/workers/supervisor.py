@@ -39,6 +39,7 @@ from proxy.workers.messages import (
     ReloadCertificates,
     SnapshotTaken,
     Usage,
+    VacateDatabase,
 )
 from proxy.workers.scrape import Scrape
 from proxy.workers.secrets import Answerer
@@ -238,6 +239,8 @@ class Supervisor:
                 self.budgets.learned(message.proxy, message.budget)
             case CancelSession():
                 self._forward(message)
+            case VacateDatabase():
+                self._tell_others(member, message)
             case FetchSecret():
                 self._answerer.answer(message, member.send)
             case SnapshotTaken():
@@ -252,6 +255,11 @@ class Supervisor:
         owner = self.members[message.number % len(self.members)]
         if owner.ready:
             owner.send(message)
+
+    def _tell_others(self, member: Member, message: Message) -> None:
+        for other in self.members:
+            if other is not member and other.ready:
+                other.send(message)
 
     async def _plan(self, proxy: str, user: str) -> ServerPlan | None:
         """How to log in as a user to cancel what one of its sessions runs."""

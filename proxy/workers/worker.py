@@ -34,6 +34,7 @@ from proxy.workers.messages import (
     SecretFetched,
     SnapshotTaken,
     TakeSnapshot,
+    VacateDatabase,
 )
 from proxy.workers.oversight import WorkerOversight
 from proxy.workers.secrets import Asker
@@ -65,6 +66,7 @@ class Worker:
             Quota: self._obey,
             Adopt: self._adopt,
             CancelSession: self._cancel,
+            VacateDatabase: self._vacate,
             TakeSnapshot: self._take_snapshot,
             ReloadCertificates: self._reload_certificates,
             SecretFetched: self._asker.answered,
@@ -144,6 +146,10 @@ class Worker:
         gateway = self._oversight.desks[message.proxy].gateway
         secret = bytes.fromhex(message.secret)
         gateway.cancel(Cancel(message.number, secret, message.user, message.whole))
+
+    def _vacate(self, message: VacateDatabase) -> None:
+        gateway = self._oversight.desks[message.proxy].gateway
+        gateway.errands.vacating.begin(message.database, None)
 
     def _take_snapshot(self, message: TakeSnapshot) -> None:
         if self._relay is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.errors import NotYourSession, ProxyError, SessionKilled, UnknownSession
 from proxy.net.errands import Errands
-from proxy.wire.dialect import Cancel, Kill, LogInAgain
+from proxy.wire.dialect import Cancel, Kill, LogInAgain, VacateDatabases
 
 if TYPE_CHECKING:
     from proxy.net.gateway import Gateway
@@ -78,7 +78,12 @@ class Place:
         self.forwarded: list[Cancel] = []
         self.again: list[Any] = []
         self.forwards = forwards
-        self.oversight = SimpleNamespace(forward_cancel=self.forward_cancel)
+        self.pools: dict[object, object] = {}
+        self.told: list[str] = []
+        self.oversight = SimpleNamespace(
+            forward_cancel=self.forward_cancel,
+            forward_vacate=lambda _gateway, name: self.told.append(name),
+        )
         self.errands = Errands(cast("Gateway", self))
 
     def cancel(self, request: Cancel) -> None:
@@ -168,3 +173,14 @@ async def test_a_login_on_the_same_connection() -> None:
     assert (resumed, ended) == ("resumed", "user changed")
     assert place.again == [(connection, place.own.counters, OWN, errand)]
     assert await cast("Any", connection).first_byte() == b"more"[0]
+
+
+async def test_databases_to_be_left() -> None:
+    place = Place()
+    place.own.stream.errand = VacateDatabases(("scratch",))
+    place.own.server = "server"
+    place.errands.run(cast("ClientLink", place.own))
+    await asyncio.sleep(0)
+    assert place.told == ["scratch"], "other processes leave it, too"
+    assert place.own.written == [], "the answer is the server's"
+    assert place.own.events == [(b"", "server")]

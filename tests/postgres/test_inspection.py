@@ -315,6 +315,33 @@ def test_deallocated(sql: str, names: list[bytes]) -> None:
     assert effects_of(sql).deallocated == names
 
 
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        ("DROP DATABASE scratch", b"scratch"),
+        ("drop /* x */ database if exists Scratch with (force)", b"scratch"),
+        ('DROP DATABASE "Two ""words"', b'Two "words'),
+        ("ALTER DATABASE a RENAME TO b", b"a"),
+        ("ALTER DATABASE a SET TABLESPACE b", b"a"),
+        ("CREATE DATABASE a", b"template1"),
+        ("CREATE DATABASE a TEMPLATE b", b"b"),
+        ("CREATE DATABASE a WITH OWNER = x TEMPLATE = 'b''c' ENCODING 'UTF8'", b"b'c"),
+        ("CREATE DATABASE a TEMPLATE DEFAULT", b"template1"),
+        ("CREATE DATABASE a TEMPLATE", b"template1"),
+        ("CREATE DATABASE template TEMPLATE =", b"template1"),
+    ],
+)
+def test_databases_that_are_wanted_empty(sql: str, name: bytes) -> None:
+    assert effects_of(sql).databases == [name]
+
+
+@pytest.mark.parametrize(
+    "sql", ["DROP DATABASE", "ALTER DATABASE a SET work_mem = 1; DROP TABLE b", "DROP TABLE a"]
+)
+def test_databases_that_are_not(sql: str) -> None:
+    assert effects_of(sql).databases == []
+
+
 @pytest.mark.parametrize("sql", ["SELECT currval('s')", "SELECT pg_catalog.lastval()"])
 def test_sequences(sql: str) -> None:
     assert effects_of(sql).reads_sequences

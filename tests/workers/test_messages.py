@@ -19,6 +19,7 @@ from proxy.workers.messages import (
     NewClient,
     Quota,
     Usage,
+    VacateDatabase,
     decode,
     encode,
 )
@@ -31,6 +32,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Drain, grace_s=st.floats(0, 3600)),
     st.builds(Closed, connection=NUMBERS),
     st.builds(CancelSession, proxy=st.text(), number=NUMBERS, secret=st.text()),
+    st.builds(VacateDatabase, proxy=st.text(), database=st.text()),
     st.builds(
         Quota,
         proxy=st.text(),
