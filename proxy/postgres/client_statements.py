@@ -11,9 +11,11 @@ from proxy.postgres.prepared import (
     STALE_NAME,
     Preparation,
     Statement,
+    close_message,
     describe_message,
     parameter_part,
     parse_message,
+    unguessed,
 )
 from proxy.postgres.tokens import identifier
 
@@ -125,6 +127,16 @@ class ClientStatements:
                 return True
         return False
 
+    def is_unsure_of(self, name: bytes, server: PostgresServerStream) -> bool:
+        """Whether the server may yet refuse a Parse under this name that is on its way."""
+        if name not in self.named or server.pipeline.skipping:
+            return False
+        for reply in server.pipeline.pending():
+            made = reply.preparation
+            if reply.kind == pl.OWN_DESCRIBE and made is not None and made.client_name == name:
+                return True
+        return False
+
     def restore(self, name: bytes, statement: Statement, server: PostgresServerStream) -> None:
         """The server has discarded a Close, of a statement that it may never have prepared."""
         if statement.description is not None or statement in server.statements.names:
@@ -157,6 +169,16 @@ class ClientStatements:
             return message
         server.pipeline.push(Reply(pl.OWN_DESCRIBE, preparation))
         return message + describe_message(server_name)
+
+    def try_name(self, server: PostgresServerStream, name: bytes, definition: bytes) -> bytes:
+        """Have the server say whether a name is taken by a statement that SQL PREPARE made.
+
+        If it is, or the text is wrong, the client gets the error of this Parse.
+        """
+        server.pipeline.push(pl.OWN_PARSE_REPLY)
+        server.pipeline.push(pl.OWN_CLOSE_REPLY)
+        name = unguessed(name)
+        return parse_message(name, definition) + close_message(name)
 
     def name_on(
         self, server: PostgresServerStream, statement: Statement, client_name: bytes

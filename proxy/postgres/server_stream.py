@@ -337,6 +337,12 @@ class PostgresServerStream(ServerStream):
         if self.client is not None and SERVER_NAME_PREFIX in payload and whole:
             self.substitute = rename_in_error(data[pos:end], self.client, self)
         preparations.abandon(self, self.pipeline.fail())
+        if (
+            owed == pl.OWN_PARSE or owed == pl.OWN_DESCRIBE
+        ) and self.pipeline.kind() == pl.OWN_SYNC:
+            # Of a batch of ours ahead of a simple query, which will get an error of its own.
+            self.substitute = b""
+            return SWALLOW
         return SWALLOW if self.substitute else PASS
 
     def parameter_status(self, owed: int, payload: bytes) -> int:

@@ -67,6 +67,13 @@ class Session:
         """Whether what the session holds is not known at the moment."""
         return self.changes is not None or self.settling is not None
 
+    def may_have_prepared(self) -> bool:
+        """Whether there may be a statement that SQL PREPARE made."""
+        if self.execute_effects is None:
+            return False
+        held = self.pins & PREPARED_STATEMENT != 0
+        return held or self.is_unsettled() or self.permanent != ""
+
     def parse_context(self) -> Hashable:
         """What a statement parsed now is read under; if unknown, equal to nothing else."""
         if self.is_unsettled() or self.permanent:

@@ -92,7 +92,8 @@ class TranslatingStream(RestingStream):
     def query(
         self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
     ) -> bytes | None:
-        if server.unsynced:
+        synced = not server.unsynced
+        if not synced:
             # PostgreSQL then fails the next Bind, whosever it is: "unexpected state STARTED".
             server.spoilt = True
         server.unsynced = False
@@ -110,7 +111,7 @@ class TranslatingStream(RestingStream):
             return None
         prefix = self.note(effects, server)
         if effects.statement_names:
-            ours = self.statements.prepare_for_sql(sql, effects, server)
+            ours = self.statements.prepare_for_sql(sql, effects, server) if synced else b""
             if ours:
                 server.pipeline.push(pl.OWN_SYNC_REPLY)
                 prefix += ours + SYNC_MESSAGE
@@ -157,6 +158,8 @@ class TranslatingStream(RestingStream):
                 server.unnamed = self.statements
             server.pipeline.push(pl.PARSE_REPLY)
             return None
+        if self.statements.is_unsure_of(name, server):
+            return self.wait_for_answers(pos)
         definition = data[named + 1 : stop]
         text_end = definition.find(b"\0")
         if text_end < 0:
@@ -174,6 +177,8 @@ class TranslatingStream(RestingStream):
         server.unsynced = True
         statement = Statement(definition, effects, self.session.parse_context())
         if name:
+            if self.session.may_have_prepared() and name not in self.statements.named:
+                prefix += self.statements.try_name(server, name, definition)
             return prefix + self.statements.parse(server, name, statement)
         self.statements.parse_unnamed(server, statement)
         return None if effects is None else prefix + parse_message(b"", definition)
