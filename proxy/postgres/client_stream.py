@@ -49,6 +49,8 @@ class PostgresClientStream(TranslatingStream):
         super().__init__(shared, startup)
         self.key_data = key_data
         """BackendKeyData, until it has been sent."""
+        self.process_id = key_data[5:9]
+        """What the client takes for the process id of its server."""
         self.server: PostgresServerStream | None = None
         self.announce = b""
         """Parameter statuses to send because another server reports other values."""
@@ -214,6 +216,15 @@ class PostgresClientStream(TranslatingStream):
     def settle(self) -> bytes:
         server = self.server
         return b"" if server is None else self.session.settle(server)
+
+    def notified(self, message: bytes, server_process_id: bytes) -> bytes:
+        """What to make of a NotificationResponse; ``b""`` for nothing.
+
+        One that the session sent itself has the process id that it was greeted with.
+        """
+        if message[5:9] != server_process_id:
+            return b""
+        return message[:5] + self.process_id + message[9:]
 
     def question_answered(self, question: Question) -> None:
         """Take the answer to one of our questions."""

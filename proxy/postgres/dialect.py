@@ -144,18 +144,25 @@ class PostgresDialect:
         self, shared: PoolState, session: ServerSession, facts: ServerFacts
     ) -> ServerStream:
         shared.learn_baseline(facts.baseline)
-        return PostgresServerStream(
+        stream = PostgresServerStream(
             shared, shared.intern_reported(session.reported), shared.settings.none
         )
+        stream.process_id = session.process_id.to_bytes(4, "big")
+        return stream
 
     def pack(self, stream: ServerStream) -> dict[str, Any]:
         assert isinstance(stream, PostgresServerStream)
-        return {"reported": stream.reported, "baseline": stream.shared.baseline}
+        return {
+            "reported": stream.reported,
+            "baseline": stream.shared.baseline,
+            "process": stream.process_id.hex(),
+        }
 
     def unpack(self, shared: PoolState, facts: dict[str, Any]) -> ServerStream:
         shared.learn_baseline(facts["baseline"])
         reported = shared.intern_reported(facts["reported"])
         stream = PostgresServerStream(shared, reported, shared.settings.none)
+        stream.process_id = bytes.fromhex(facts["process"])
         # DISCARD ALL takes the last session's settings, statements and all else away.
         stream.dirty = True
         return stream

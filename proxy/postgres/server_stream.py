@@ -41,6 +41,8 @@ class PostgresServerStream(ServerStream):
         """Parameter statuses as the server last reported them (never changed in place)."""
         self.settings = settings
         """Settings that differ from what the connection started with."""
+        self.process_id = b""
+        """Of the server's process, as in messages."""
         self.pipeline = Pipeline()
         self.client: PostgresClientStream | None = None
         self.status: int = code.IDLE
@@ -229,7 +231,9 @@ class PostgresServerStream(ServerStream):
         """A message while no reply is owed: only asynchronous ones are allowed."""
         if kind == code.PARAMETER_STATUS or kind == code.ERROR_RESPONSE:
             return self.rare(kind, pl.NOTHING, data, pos, end)
-        if kind == code.NOTICE_RESPONSE or kind == code.NOTIFICATION_RESPONSE:
+        if kind == code.NOTIFICATION_RESPONSE:
+            return self.notification(data, pos, end)
+        if kind == code.NOTICE_RESPONSE:
             return PASS
         if kind == code.READY_FOR_QUERY and self.pipeline.uncertain and end - pos == 6:
             self.status = data[pos + 5]
@@ -308,7 +312,7 @@ class PostgresServerStream(ServerStream):
                 question.rows.append(data[pos + 5 : end])
             return SWALLOW
         if kind == code.NOTIFICATION_RESPONSE:
-            return PASS
+            return self.notification(data, pos, end)
         if (
             kind == code.NOTICE_RESPONSE
             or kind == code.COPY_OUT_RESPONSE
@@ -356,6 +360,11 @@ class PostgresServerStream(ServerStream):
             return SWALLOW
         self.substitute = self.client.session.reported_by_server(key, value, ours=owed >= pl.OWN)
         return SWALLOW
+
+    def notification(self, data: bytes, pos: i64, end: i64) -> int:
+        if self.client is not None:
+            self.substitute = self.client.notified(data[pos:end], self.process_id)
+        return SWALLOW if self.substitute else PASS
 
     # Our own questions, and bringing an abandoned connection back.
 

@@ -185,6 +185,16 @@ def test_notifications_reach_an_idle_client(place: Place) -> None:
             assert heard.payload[4:] == f"channel_one\0number {number}\0".encode()
 
 
+def test_who_notifies_itself_knows_itself(place: Place) -> None:
+    with connect(place.host, place.port) as client, connect(place.host, place.port) as other:
+        client.query("LISTEN channel_three")
+        reply = client.query("NOTIFY channel_three, 'mine'")
+        [notified] = [found for found in reply if found.code == "A"]
+        assert notified.payload == struct.pack("!I", client.pid) + b"channel_three\0mine\0"
+        other.query("NOTIFY channel_three, 'yours'")
+        assert client.read().payload[:4] != struct.pack("!I", client.pid)
+
+
 def test_notifications_reach_only_who_listens(single: ProxyProcess) -> None:
     """On a pool of one a listener keeps the connection, so another client has to wait for it."""
     with connect(single.host, single.port) as ear:

@@ -166,3 +166,19 @@ def test_a_reply_is_an_error_of_the_protocol() -> None:
     reply = dialect().reply(BorrowTimeout("too many"), ARRIVAL)
     assert reply.startswith(b"E")
     assert wire.Message("E", reply[5:]).fields["M"]
+
+
+def test_a_notification_of_ones_own_has_the_process_id_of_the_greeting() -> None:
+    made, shared = dialect(), shared_state()
+    packed = made.pack(
+        made.server_stream(shared, ServerSession(dict(REPORTED), 5, b"", None), ServerFacts(10))
+    )
+    server = made.unpack(shared, packed)
+    client = made.client_stream(shared, login(), 3, b"abcd", session_pooling=False)
+    client.attach(server)
+
+    def notification(process_id: int) -> bytes:
+        return message("A", struct.pack("!I", process_id) + b"news\0said\0")
+
+    server.receive(notification(5) + notification(6) + notification(5))
+    assert server.to_client == notification(3) + notification(6) + notification(3)
