@@ -44,7 +44,8 @@ def _relay(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     rounds = options.rounds or (2 if options.quick else 5)
     chosen = relay.cases(quick=options.quick, duration_s=options.duration)
     chosen = [case for case in chosen if options.only in case.title]
-    estimate_s = relay.length_s(chosen, rounds, len(rivals) + 1)
+    names = ["direct", *(peer.name for peer in rivals)]
+    estimate_s = relay.length_s(chosen, rounds, names)
     print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
     facts = _facts(rivals)
     return report.write(facts, relay.measure(chosen, rivals, rounds))
@@ -75,7 +76,8 @@ def _scale(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     chosen = relay.scale_cases(options.duration)
     chosen = [case for case in chosen if options.only in case.title]
     teams = [*peers.WORKERS, *(peer for peer in rivals if peer.name == report.REFERENCE)]
-    estimate_s = relay.length_s(chosen, rounds, len(teams) + 1)
+    names = ["direct", *(peer.name for peer in teams)]
+    estimate_s = relay.length_s(chosen, rounds, names)
     print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
     facts = _facts(rivals)
     return report.write(facts, relay.measure(chosen, teams, rounds), "scale")

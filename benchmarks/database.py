@@ -6,6 +6,9 @@ import contextlib
 import subprocess
 from typing import TYPE_CHECKING
 
+import psycopg
+
+from benchmarks import driver
 from benchmarks.pgbench import Server
 from tests.support.servers import ROLES, PostgresServer, chosen_binaries, own_server, program
 
@@ -38,4 +41,7 @@ def database() -> Iterator[tuple[PostgresServer, Server]]:
         line += ["-p", str(server.port), "-U", USER, DATABASE]
         environment = {"PGPASSWORD": PASSWORD, "PATH": "/usr/bin:/bin"}
         subprocess.run(line, check=True, capture_output=True, env=environment)
+        with psycopg.connect(server.conninfo(USER, DATABASE), autocommit=True) as connection:
+            for statement in driver.PREPARE:
+                connection.execute(statement.encode())
         yield server, Server(found, USER, PASSWORD, DATABASE)

@@ -66,7 +66,9 @@ WORKERS = tuple(
     replace(POSTGRESQL_PEERS[0], name=f"tidegate-{count}-workers", workers=count)
     for count in (1, 2, 4)
 )
+_SERVE = ("serve", "--config", "{config}")
 MYSQL_PEERS = (
+    Peer("tidegate", "", ("tidegate-mysql.toml",), _SERVE, unprivileged=False, rsa=True),
     Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}"), rsa=True),
 )
 LEFT_OUT = {

@@ -2,18 +2,23 @@
 
 The run logs every transaction with the time it ended. CPU is read after all clients have connected
 and before any leaves, and divided by the transactions that ended in between: logins are not in it.
+What pgbench cannot do (COPY, pipelines) is done by ``benchmarks.driver``, which logs alike.
 """
 
 from __future__ import annotations
 
+import math
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import driver
 from benchmarks.accounting import Usage, usage
+from benchmarks.build import ROOT
 from benchmarks.figures import percentile
 
 if TYPE_CHECKING:
@@ -23,6 +28,12 @@ if TYPE_CHECKING:
 
 _EDGE_S = 0.4
 """Seconds left out at the end, when the first clients may already be leaving."""
+_LOGIN_S = 0.025
+"""Allowed for each login: a direct connection needs a new server process and SCRAM's rounds."""
+
+
+_LEAST_S = 0.5
+"""Seconds of counting that a sample is worth having for."""
 
 
 class PgbenchFailed(Exception):
@@ -34,12 +45,30 @@ class Load:
     """What pgbench is told to do."""
 
     script: str
-    """``select-only``, ``tpcb-like``, or the path of a script of ours."""
+    """``select-only``, ``tpcb-like``, the path of a script of ours, or a kind of the driver's."""
     protocol: str
     """``simple``, ``extended`` or ``prepared``."""
     clients: int
     tls: bool = False
     duration_s: int = 4
+    """Seconds of load after all clients have logged in."""
+
+    @property
+    def whole_s(self) -> int:
+        """Seconds that the generator is told: it counts the logins' time as its own."""
+        return self.duration_s + math.ceil(self.clients * _LOGIN_S)
+
+    @property
+    def unit(self) -> str:
+        """What CPU and rate are per: a transaction, or a part of one."""
+        if self.script in driver.UNITS:
+            return "query" if self.script == "pipeline" else "MB"
+        return "MB" if "1mb" in self.script else "transaction"
+
+    @property
+    def units(self) -> int:
+        """How many of them a transaction has."""
+        return driver.UNITS.get(self.script, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +113,11 @@ def transactions_between(lines: Iterable[str], begin_s: float, end_s: float) -> 
     return found
 
 
-def summarise(latencies_us: list[float], span_s: float, used: Usage | None) -> Sample:
-    """Make a sample of the transactions of a span and of the CPU used in it."""
-    count = len(latencies_us)
+def summarise(
+    latencies_us: list[float], span_s: float, used: Usage | None, units: int = 1
+) -> Sample:
+    """Make a sample of the transactions of a span, of ``units`` each, and of the CPU used in it."""
+    count = len(latencies_us) * units
     ticks = (used.user_s + used.system_s) if used else 0.0
     return Sample(
         transactions=count,
@@ -101,11 +132,14 @@ def summarise(latencies_us: list[float], span_s: float, used: Usage | None) -> S
 
 def command(load: Load, server: Server, port: int, prefix: str) -> list[str]:
     """Return the command line of a run."""
+    if load.script in driver.UNITS:
+        made = [sys.executable, "-m", "benchmarks.driver", load.script, str(load.clients)]
+        return [*made, str(load.whole_s), prefix]
     own = "/" in load.script
     return [
         str(server.program), "-h", "127.0.0.1", "-p", str(port), "-U", server.user, "-n",
         "-f" if own else "-b", load.script, "-M", load.protocol,
-        "-c", str(load.clients), "-j", str(min(2, load.clients)), "-T", str(load.duration_s),
+        "-c", str(load.clients), "-j", str(min(2, load.clients)), "-T", str(load.whole_s),
         "-l", "--log-prefix", prefix, server.database,
     ]  # fmt: skip
 
@@ -118,6 +152,10 @@ def run(load: Load, server: Server, peer: Running) -> Sample:
     """Run pgbench against a peer. Raises ``PgbenchFailed``."""
     environment = {
         "PGPASSWORD": server.password,
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(peer.port),
+        "PGUSER": server.user,
+        "PGDATABASE": server.database,
         "PGSSLMODE": "require" if load.tls else "disable",
         "PGGSSENCMODE": "disable",
         "PATH": "/usr/bin:/bin",
@@ -126,29 +164,34 @@ def run(load: Load, server: Server, peer: Running) -> Sample:
         line = command(load, server, peer.port, f"{folder}/run")
         output = Path(folder) / "output"
         with output.open("wb") as sink:
-            process = subprocess.Popen(line, stdout=sink, stderr=sink, env=environment, cwd=folder)
+            process = subprocess.Popen(line, stdout=sink, stderr=sink, env=environment, cwd=ROOT)
+        until_s = time.monotonic() + load.whole_s - _EDGE_S
         try:
-            begin_s, end_s, used = _count(load, peer, Path(folder), process)
-            process.wait(load.duration_s + 60)
+            begin_s, end_s, used = _count(until_s, peer, Path(folder), process)
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            raise PgbenchFailed(f"{peer.name}: did not end") from None
         finally:
             process.kill()
             process.wait()
         if process.returncode != 0:
-            raise PgbenchFailed(f"{peer.name}: {output.read_text()[-400:]}")
+            raise PgbenchFailed(f"{peer.name}: {output.read_text()[-400:].strip()}")
         lines = (one for path in Path(folder).glob("run*") for one in path.open())
         latencies = transactions_between(lines, begin_s, end_s)
-    return summarise(latencies, end_s - begin_s, used if peer.session else None)
+    if not latencies or end_s - begin_s < _LEAST_S:
+        raise PgbenchFailed(f"{peer.name}: clients were still logging in at the end of the run")
+    return summarise(latencies, end_s - begin_s, used if peer.session else None, load.units)
 
 
 def _count(
-    load: Load, peer: Running, folder: Path, process: subprocess.Popen[bytes]
+    until_s: float, peer: Running, folder: Path, process: subprocess.Popen[bytes]
 ) -> tuple[float, float, Usage]:
     """Wait until the run is under way, then count CPU to shortly before its end."""
-    deadline = time.monotonic() + 20
-    while not _connected(folder) and process.poll() is None and time.monotonic() < deadline:
+    while not _connected(folder) and process.poll() is None and time.monotonic() < until_s:
         time.sleep(0.02)
     time.sleep(_EDGE_S)
     begin_s, before = time.time(), usage(peer.session)
-    time.sleep(max(load.duration_s - 3 * _EDGE_S, 0.5))
+    while process.poll() is None and time.monotonic() < until_s:
+        time.sleep(0.02)
     end_s, after = time.time(), usage(peer.session)
     return begin_s, end_s, after.since(before)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import statistics
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import database, peers
+from benchmarks import database, driver, peers
 from benchmarks.figures import ratio, spread
 from benchmarks.pgbench import Load, PgbenchFailed, Sample, run
 from benchmarks.sysbench import SysbenchFailed
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 POOL_SIZE = 20
+LEADING = re.compile("tidegate(-[0-9]+-workers)?|pgbouncer|mysqlrouter")
+"""Whom goals compare, by name; they run side by side in every round."""
 PROTOCOLS = ("simple", "extended", "prepared")
 _SCRIPTS = Path(__file__).parent / "scripts"
-_OVERHEAD_S = 1.5
+_OVERHEAD_S = 0.5
 """Seconds a run takes on top of its load: logins, processes."""
 
 
@@ -32,6 +35,8 @@ class Case:
 
     load: Load
     server_tls: bool = False
+    goal: bool = False
+    """Whether a goal hangs on it: it gets all rounds, other cases half of them."""
 
     @property
     def title(self) -> str:
@@ -39,7 +44,8 @@ class Case:
         tls = {(0, 0): "plain", (1, 0): "TLS to client", (1, 1): "TLS on both sides"}
         where = tls.get((int(self.load.tls), int(self.server_tls)), "TLS to server")
         script = Path(self.load.script).stem
-        return f"{script}, {self.load.protocol}, {self.load.clients} clients, {where}"
+        unit = "" if self.load.unit == "transaction" else f", per {self.load.unit}"
+        return f"{script}, {self.load.protocol}, {self.load.clients} clients, {where}{unit}"
 
 
 @dataclass(slots=True)
@@ -47,69 +53,89 @@ class Outcome:
     """A case's samples, by peer, in the order of the rounds."""
 
     title: str
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    samples: dict[str, dict[int, Sample]] = field(default_factory=dict)
+    """By peer, then by the number of the round."""
     failures: dict[str, str] = field(default_factory=dict)
 
     def row(self, name: str, reference: str) -> dict[str, object]:
-        """Sum a peer up, in ratios to the reference peer where both ran every round."""
-        samples = self.samples[name]
-        cpu = [sample.cpu_us for sample in samples]
+        """Sum a peer up, in ratios to the reference peer over the rounds in which both ran."""
+        rounds = self.samples[name]
+        samples = list(rounds.values())
+        others = self.samples.get(reference, {})
+        both = [number for number in rounds if number in others and others[number].cpu_us > 0]
         row: dict[str, object] = {
             "peer": name,
-            "cpu_us": asdict(spread(cpu)),
+            "cpu_us": asdict(spread([sample.cpu_us for sample in samples])),
             "user_share": statistics.median(sample.user_share for sample in samples),
             "transactions_per_s": statistics.median(s.transactions_per_s for s in samples),
             "p50_us": statistics.median(sample.p50_us for sample in samples),
             "p99_us": statistics.median(sample.p99_us for sample in samples),
             "p999_us": statistics.median(sample.p999_us for sample in samples),
+            "rounds": len(samples),
             "samples": [asdict(sample) for sample in samples],
         }
-        others = self.samples.get(reference, [])
-        if len(others) == len(samples) and all(s.cpu_us > 0 for s in others):
-            row["cpu_ratio"] = asdict(ratio(cpu, [sample.cpu_us for sample in others]))
+        if both:
+            theirs = [others[number] for number in both]
+            mine = [rounds[number] for number in both]
+            row["cpu_ratio"] = asdict(ratio([s.cpu_us for s in mine], [s.cpu_us for s in theirs]))
         return row
+
+
+def _select(
+    protocol: str, clients: int, duration_s: int, *, tls: bool = False, server_tls: bool = False
+) -> Case:
+    load = Load(
+        script="select-only", protocol=protocol, clients=clients, tls=tls, duration_s=duration_s
+    )
+    return Case(load, server_tls, goal=clients in (16, 64) and not server_tls)
 
 
 def cases(*, quick: bool, duration_s: int) -> list[Case]:
     """Return what is run: three cases quickly, or everything."""
     if quick:
-        return [Case(Load(script="select-only", protocol=p, clients=16, duration_s=duration_s))
-                for p in PROTOCOLS]  # fmt: skip
-    found = []
-    for protocol in PROTOCOLS:
-        for clients in (1, 16, 64, 256):
-            load = Load(
-                script="select-only", protocol=protocol, clients=clients, duration_s=duration_s
-            )
-            found.append(Case(load))
+        return [_select(protocol, 16, duration_s) for protocol in PROTOCOLS]
+    found = [_select(p, n, duration_s) for p in PROTOCOLS for n in (1, 16, 64, 256)]
+    for server_tls in (False, True):
+        found += [
+            _select(protocol, 16, duration_s, tls=True, server_tls=server_tls)
+            for protocol in ("simple", "prepared")
+        ]
     for protocol in PROTOCOLS:
         load = Load(script="tpcb-like", protocol=protocol, clients=16, duration_s=duration_s)
         found.append(Case(load))
-    rows = Load(
-        script=str(_SCRIPTS / "rows-1mb.sql"), protocol="simple", clients=4, duration_s=duration_s
-    )
-    found.append(Case(rows))
-    for server_tls in (False, True):
-        for protocol in ("simple", "prepared"):
-            load = Load(
-                script="select-only", protocol=protocol, clients=16, tls=True, duration_s=duration_s
-            )
-            found.append(Case(load, server_tls))
+    rows = str(_SCRIPTS / "rows-1mb.sql")
+    heavy = ((rows, "simple", 4), *((kind, "psycopg", 4) for kind in driver.UNITS))
+    for script, protocol, clients in heavy:
+        load = Load(script=script, protocol=protocol, clients=clients, duration_s=duration_s)
+        found.append(Case(load))
     return found
 
 
 def scale_cases(duration_s: int) -> list[Case]:
     """Return the cases that are run with one, two and four workers."""
     return [
-        Case(Load(script="select-only", protocol=p, clients=clients, duration_s=duration_s))
-        for p in ("simple", "prepared")
+        _select(protocol, clients, duration_s)
+        for protocol in ("simple", "prepared")
         for clients in (16, 64)
     ]
 
 
-def length_s(chosen: Sequence[Case], rounds: int, count: int) -> float:
-    """Estimate the seconds that a run of ``count`` peers takes."""
-    return sum((case.load.duration_s + _OVERHEAD_S) * rounds * count for case in chosen)
+def turns(rounds: int, goal: bool, name: str) -> int:
+    """Return how many of a run's rounds the peer of a name takes part in.
+
+    All of them where a goal hangs on the case and the peer is one of the two it compares; half as
+    many where only one is so; a quarter of them otherwise.
+    """
+    return max(1, rounds >> (2 - goal - bool(LEADING.fullmatch(name))))
+
+
+def length_s(chosen: Sequence[Case], rounds: int, names: Sequence[str]) -> float:
+    """Estimate the seconds that a run of the peers of these names takes."""
+    return sum(
+        (case.load.whole_s + _OVERHEAD_S) * turns(rounds, case.goal, name)
+        for case in chosen
+        for name in names
+    )
 
 
 @contextlib.contextmanager
@@ -149,7 +175,13 @@ def measure(chosen: Sequence[Case], rivals: Sequence[peers.Peer], rounds: int) -
             with lineup(rivals, setup, Path(folder), direct=True) as started:
                 mine = [case for case in chosen if (case.load.tls, case.server_tls) == tls]
                 outcomes += [
-                    play(case.title, started, functools.partial(run, case.load, login), rounds)
+                    play(
+                        case.title,
+                        started,
+                        functools.partial(run, case.load, login),
+                        rounds,
+                        goal=case.goal,
+                    )
                     for case in mine
                 ]
     return outcomes
@@ -160,23 +192,28 @@ def play(
     started: Sequence[peers.Running],
     take: Callable[[peers.Running], Sample],
     rounds: int,
+    *,
+    goal: bool = True,
 ) -> Outcome:
     """Run one case: every round goes through all peers, each round from another one on."""
     outcome = Outcome(title)
     for number in range(rounds):
-        turn = number % len(started)
-        for peer in [*started[turn:], *started[:turn]]:
-            if peer.name in outcome.failures:
-                continue
+        able = [
+            peer
+            for peer in started
+            if number < turns(rounds, goal, peer.name) and peer.name not in outcome.failures
+        ]
+        turn = number % max(len(able), 1)
+        for peer in [*able[turn:], *able[:turn]]:
             try:
                 sample = take(peer)
             except (PgbenchFailed, SysbenchFailed) as error:
                 outcome.failures[peer.name] = str(error)
                 outcome.samples.pop(peer.name, None)
-                print(f"  {peer.name} failed: {error}", flush=True)
+                print(f"  {title}: {peer.name} failed: {error}", flush=True)
                 continue
-            outcome.samples.setdefault(peer.name, []).append(sample)
-    for name, samples in outcome.samples.items():
-        cpu = spread([sample.cpu_us for sample in samples])
+            outcome.samples.setdefault(peer.name, {})[number] = sample
+    for name, rounds_of in outcome.samples.items():
+        cpu = spread([sample.cpu_us for sample in rounds_of.values()])
         print(f"  {title}: {name} {cpu.median:.1f} us ({cpu.low:.1f}-{cpu.high:.1f})", flush=True)
     return outcome

@@ -45,6 +45,11 @@ class MysqlLoad:
     duration_s: int
 
     @property
+    def goal(self) -> bool:
+        """Whether a goal hangs on it."""
+        return self.script == "oltp_point_select" and self.clients > 1
+
+    @property
     def title(self) -> str:
         """What tables and plots call it."""
         protocol = "prepared" if self.prepared else "text"

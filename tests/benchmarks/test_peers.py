@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.peers import POSTGRESQL_PEERS, Absent, Peer, Setup, configure, find
+from benchmarks.peers import MYSQL_PEERS, POSTGRESQL_PEERS, Absent, Peer, Setup, configure, find
 from proxy.cli import main
 from tests.support.certificates import make_certificates
 
@@ -39,10 +39,11 @@ def test_templates_are_filled_in(peer: Peer, tls: bool, tmp_path: Path) -> None:
     assert not re.search(r"\{[a-z_]+\}", text)
 
 
-def test_our_own_configuration_is_valid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("peer", [POSTGRESQL_PEERS[0], MYSQL_PEERS[0]], ids=["pg", "mysql"])
+def test_our_own_configuration_is_valid(peer: Peer, tmp_path: Path) -> None:
     folder = tmp_path / "peer"
     folder.mkdir()
-    path = configure(POSTGRESQL_PEERS[0], setup(tmp_path, tls=True), folder, 6432)
+    path = configure(replace(peer, rsa=False), setup(tmp_path, tls=True), folder, 6432)
     assert main(["check", "--config", str(path)]) == 0
 
 

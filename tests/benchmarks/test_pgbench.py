@@ -36,3 +36,17 @@ def test_scripts_of_ours_and_of_pgbench() -> None:
     line = command(Load(script="select-only", protocol="simple", clients=9), server, 1, "p")
     assert line[line.index("select-only") - 1] == "-b"
     assert "secret" not in line
+
+
+def test_logins_do_not_eat_the_time_of_the_load() -> None:
+    load = Load(script="select-only", protocol="simple", clients=256, duration_s=2)
+    assert load.whole_s >= 7
+    assert (load.unit, load.units) == ("transaction", 1)
+
+
+def test_copy_is_counted_by_the_megabyte() -> None:
+    load = Load(script="copy-in", protocol="psycopg", clients=4, duration_s=2)
+    assert (load.unit, load.units) == ("MB", 8)
+    line = command(load, Server(Path("/bin/pgbench"), "app", "secret", "app"), 1, "p")
+    assert line[1:4] == ["-m", "benchmarks.driver", "copy-in"]
+    assert summarise([100.0], 2.0, Usage(0.0008, 0.0, 0.0), load.units).cpu_us == 100
