@@ -67,10 +67,12 @@ def _types(payload: bytes, parameters: int, *, attributes: bool) -> ExecuteTypes
     if not bound:
         return ExecuteTypes(flag, None, bulk=False)
     start = position
+    if not attributes:
+        _, position = read_int(payload, start, 2 * parameters)
+        return ExecuteTypes(flag, payload[start:position], bulk=False)
     for _ in range(parameters):
         _, position = read_int(payload, position, 2)
-        if attributes:
-            _, position = read_lenenc(payload, position)
+        _, position = read_lenenc(payload, position)
     return ExecuteTypes(flag, payload[start:position], bulk=False)
 
 

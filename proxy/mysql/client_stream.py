@@ -41,10 +41,10 @@ from proxy.mysql.statement_stream import OF_STATEMENTS, StatementStream
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
+    from proxy.mysql.client_statements import ClientStatement
     from proxy.mysql.effects import Effects
     from proxy.mysql.pipeline import Question
     from proxy.mysql.pool_state import PoolState
-    from proxy.mysql.prepared import ClientStatement
     from proxy.wire.dialect import Login
     from proxy.wire.stream import ServerStream
 
@@ -209,12 +209,13 @@ class MysqlClientStream(StatementStream):
         ``data`` begins with its header and is all of it that has arrived.
         """
         code = data[4]
-        if self.answered_alone(code, data[4:], attached=True):
+        payload = data[4:]
+        if self.answered_alone(code, payload, attached=True):
             return b""
         if code == COM_QUERY:
-            return self.query(server, data, length)
+            return self.query(server, payload, length)
         if code in OF_STATEMENTS:
-            return self.of_statement(code, server, data, length)
+            return self.of_statement(code, server, data, payload, length)
         if code == COM_RESET_CONNECTION:
             self.reset_session()
             self.ahead = reset(server)
@@ -234,9 +235,9 @@ class MysqlClientStream(StatementStream):
 
     # Queries.
 
-    def query(self, server: MysqlServerStream, data: bytes, length: int) -> bytes | None:
-        payload = data[4:]
+    def query(self, server: MysqlServerStream, payload: bytes, length: int) -> bytes | None:
         effects = self.inspect(payload)
+        self.harmless = b""
         if effects is not None and effects.kill is not None:
             kill = effects.kill
             if self.kills(kill.number, query_only=kill.query_only):
@@ -245,8 +246,9 @@ class MysqlClientStream(StatementStream):
         if self.waiting:
             return None
         replacement = None
-        several = b";" in payload
+        several = False
         if effects is not None:
+            several = b";" in payload
             if self.answered_from_kept(server, effects, payload):
                 return b""
             if effects.reads_last_insert_id:

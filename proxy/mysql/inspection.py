@@ -58,6 +58,11 @@ def inspect(
     """
     if not is_suspicious(sql):
         return None
+    return look_closely(sql, no_backslash_escapes, multibyte)
+
+
+def look_closely(sql: bytes, no_backslash_escapes: bool, multibyte: bool) -> Effects | None:
+    """Say what a text may do that ``is_suspicious``; otherwise as ``inspect``."""
     if no_backslash_escapes or multibyte or len(sql) > _LONGEST_KEY:
         return _examine(sql, no_backslash_escapes, multibyte)
     if sql in _verdicts:

@@ -13,6 +13,10 @@ from proxy.mysql.lenenc import lenenc, lenenc_int, read_int, read_lenenc, read_l
 
 _ERR_BEFORE_STATE: Final = 3
 """Bytes of an ERR packet ahead of its SQLSTATE."""
+_PLAIN_OK_BYTES: Final = 7
+"""Bytes of an OK packet with small numbers and nothing to tell."""
+_LONG_INT: Final = 0xFB
+"""First byte from which a length-encoded integer has more."""
 
 
 class Ok:
@@ -85,6 +89,9 @@ def read_ok(payload: bytes) -> Ok:
     """Read an OK packet, or the one that ends a result set, of a connection with SESSION_TRACK."""
     if not payload or payload[0] not in (OK, EOF):
         raise ProtocolError("malformed OK packet")
+    if len(payload) == _PLAIN_OK_BYTES and payload[1] < _LONG_INT and payload[2] < _LONG_INT:
+        flags = payload[3] | (payload[4] << 8)
+        return Ok(payload[1], payload[2], flags, payload[5] | (payload[6] << 8))
     affected_rows, position = read_lenenc_int(payload, 1)
     last_insert_id, position = read_lenenc_int(payload, position)
     status, position = read_int(payload, position, 2)
@@ -97,6 +104,11 @@ def read_ok(payload: bytes) -> Ok:
     if position != len(payload):
         raise ProtocolError("malformed OK packet")
     return Ok(affected_rows, last_insert_id, status, warnings, info, track)
+
+
+def only_statement_id(track: bytes) -> bool:
+    """Whether a session-state block has nothing but what MySQL reports with every OK."""
+    return track[3:15] == b"statement_id" and len(track) == track[1] + 2
 
 
 def ok_payload(ok: Ok, *, session_track: bool, header: int = OK) -> bytes:

@@ -13,7 +13,7 @@ from proxy.mysql.constants import COM_QUERY
 from proxy.mysql.lenenc import packet
 
 if TYPE_CHECKING:
-    from proxy.mysql.prepared import Preparation
+    from proxy.mysql.client_statements import Preparation
 
 # What a reply looks like.
 NOTHING: Final = 0

@@ -35,22 +35,22 @@ from proxy.mysql.constants import (
     SERVER_SESSION_STATE_CHANGED,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
 )
-from proxy.mysql.inspection import inspect
+from proxy.mysql.inspection import look_closely
 from proxy.mysql.lenenc import lenenc, packet
-from proxy.mysql.messages import Ok, eof_payload, err_payload, ok_payload
+from proxy.mysql.messages import Ok, eof_payload, err_payload, ok_payload, only_statement_id
 from proxy.mysql.query_attributes import text_start
 from proxy.mysql.reply import error_payload
 from proxy.mysql.session import Session
 from proxy.mysql.session_state import MULTI_STATEMENTS
-from proxy.mysql.tracking import only_statement_id
+from proxy.mysql.suspicion import is_suspicious
 from proxy.wire.dialect import Kill, LogInAgain
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
 
 if TYPE_CHECKING:
     from proxy.mysql.capabilities import ClientFacts
+    from proxy.mysql.client_statements import ClientStatement
     from proxy.mysql.effects import Effects
     from proxy.mysql.pool_state import PoolState
-    from proxy.mysql.prepared import ClientStatement
 
 _REPLICATION: Final = frozenset(
     {COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID, COM_TABLE_DUMP, COM_REGISTER_SLAVE, COM_CLONE}
@@ -78,6 +78,8 @@ class RestingStream(ClientStream):
         self.prepared_last: ClientStatement | None = None
         self.dropping = 0
         """Bytes still to be dropped of a command that has been answered here."""
+        self.harmless = b""
+        """A command that was looked at before a server connection was taken for it."""
         self.drop_continues = False
         """The packet being dropped is continued by the next one."""
 
@@ -263,9 +265,15 @@ class RestingStream(ClientStream):
         start = 1
         if self.attributes and payload[0] == COM_QUERY:
             start = text_start(payload)
+        if payload == self.harmless:
+            return None
+        sql = payload[start:]
+        if not is_suspicious(sql):
+            self.harmless = payload
+            return None
         session = self.session
-        return inspect(
-            payload[start:],
+        return look_closely(
+            sql,
             bool(session.status & SERVER_STATUS_NO_BACKSLASH_ESCAPES),
             self.shared.is_multibyte(session.settings),
         )

@@ -16,14 +16,14 @@ from proxy.mysql.constants import (
 )
 from proxy.mysql.lenenc import packet
 from proxy.mysql.pipeline import Question, Reply
-from proxy.mysql.prepared import ServerStatements
 from proxy.mysql.reply_stream import DEFINITIONS, FILE, PASS, SWALLOW, ReplyStream
+from proxy.mysql.server_statements import ServerStatements
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
+    from proxy.mysql.client_statements import Preparation
     from proxy.mysql.pool_state import PoolState
-    from proxy.mysql.prepared import Preparation
     from proxy.mysql.session import Session
     from proxy.wire.dialect import ServerSession
 

@@ -18,11 +18,12 @@ from proxy.mysql.constants import LASTING_FLAGS, SERVER_STATUS_IN_TRANS
 from proxy.mysql.diagnostics import QUESTION as SHOW_WARNINGS
 from proxy.mysql.diagnostics import Diagnostics
 from proxy.mysql.lenenc import lenenc
+from proxy.mysql.messages import only_statement_id
 from proxy.mysql.pipeline import NO_NAMES, NO_VARIABLES
 from proxy.mysql.session_state import SessionState
 from proxy.mysql.settings import answers, question, read_changes
 from proxy.mysql.text_rows import text_row
-from proxy.mysql.tracking import REPORT_ALL, Track, filter_track, only_statement_id, read_track
+from proxy.mysql.tracking import REPORT_ALL, Track, filter_track, read_track
 
 if TYPE_CHECKING:
     from proxy.mysql.effects import Effects

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.mysql import pipeline as pl
 from proxy.mysql.binary_protocol import execute_types, with_types
+from proxy.mysql.client_statements import ClientStatement, Preparation
 from proxy.mysql.constants import (
     COM_INIT_DB,
     COM_STMT_BULK_EXECUTE,
@@ -26,13 +27,14 @@ from proxy.mysql.constants import (
 from proxy.mysql.lenenc import packet
 from proxy.mysql.literals import own_ids, with_literals
 from proxy.mysql.pipeline import Reply
-from proxy.mysql.prepared import ClientStatement, Preparation, Statement
+from proxy.mysql.prepared import Statement
 from proxy.mysql.resting_stream import RestingStream
 from proxy.mysql.settings import PARSE_TIME, replay_sql
 
 if TYPE_CHECKING:
     from proxy.mysql.capabilities import ClientFacts
     from proxy.mysql.pool_state import PoolState
+    from proxy.mysql.server_statements import ServerStatement
     from proxy.mysql.server_stream import MysqlServerStream
 
 OF_STATEMENTS: Final = frozenset(
@@ -74,6 +76,7 @@ class StatementStream(RestingStream):
             )
             return b""
         effects = self.inspect(payload)
+        self.harmless = b""
         self.ahead = self.preamble(server)
         if self.waiting:
             return None
@@ -104,10 +107,10 @@ class StatementStream(RestingStream):
         self.prepared_last = statement
 
     def of_statement(
-        self, code: int, server: MysqlServerStream, data: bytes, length: int
+        self, code: int, server: MysqlServerStream, data: bytes, payload: bytes, length: int
     ) -> bytes | None:
-        """A command about a prepared statement."""
-        statement = self.statement(data[4:])
+        """A command about a prepared statement; ``data`` is its ``payload`` with a header."""
+        statement = self.statement(payload)
         if statement is None or length < 5:
             if code != COM_STMT_SEND_LONG_DATA:
                 self.unknown_statement(code, int.from_bytes(data[5:9], "little"))
@@ -136,19 +139,18 @@ class StatementStream(RestingStream):
             statement.cursor = False
             server.push(pl.RESULT_REPLY)
             return data[:5] + number + data[9:]
-        return self.execute(code, server, statement, data, length)
+        return self.execute(code, server, statement, held, payload, length)
 
     def execute(
         self,
         code: int,
         server: MysqlServerStream,
         statement: ClientStatement,
-        data: bytes,
+        held: ServerStatement,
+        payload: bytes,
         length: int,
     ) -> bytes:
         """COM_STMT_EXECUTE, or MariaDB's COM_STMT_BULK_EXECUTE, of a statement prepared here."""
-        held = server.statements.find(statement.statement)
-        assert held is not None
         session = self.session
         effects = statement.effects
         if effects is not None:
@@ -158,7 +160,6 @@ class StatementStream(RestingStream):
                 return b""
             if effects.reads_last_insert_id:
                 self.ahead += session.replay_insert_id(server)
-        payload = data[4:]
         sent = execute_types(payload, statement.parameters, attributes=self.attributes)
         insert = b""
         if sent is not None and sent.types is not None:
@@ -175,7 +176,7 @@ class StatementStream(RestingStream):
         if insert and sent is not None:
             payload = with_types(payload, sent, insert)
             length += len(insert)
-        cursor = code == COM_STMT_EXECUTE and bool(data[9] & CURSOR_TYPE_READ_ONLY)
+        cursor = code == COM_STMT_EXECUTE and bool(payload[5] & CURSOR_TYPE_READ_ONLY)
         self.executing = statement if cursor else None
         session.hold(statement.number, False)
         session.begins(effects)

@@ -51,11 +51,6 @@ TRACKING_SQL: Final = (
 """Makes either server report all that can be reported."""
 
 
-def only_statement_id(raw: bytes) -> bool:
-    """Whether a session-state block has nothing but what MySQL reports with every OK."""
-    return raw[3:15] == b"statement_id" and len(raw) == raw[1] + 2
-
-
 class Track:
     """What one OK packet reports of the session; ``None`` where it says nothing."""
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 COMPILED_MODULES: Final = (
     "proxy.metrics.counters",
     "proxy.mysql.binary_protocol",
+    "proxy.mysql.client_statements",
     "proxy.mysql.client_stream",
     "proxy.mysql.effects",
     "proxy.mysql.inspection",
@@ -28,6 +29,7 @@ COMPILED_MODULES: Final = (
     "proxy.mysql.query_attributes",
     "proxy.mysql.reply_stream",
     "proxy.mysql.resting_stream",
+    "proxy.mysql.server_statements",
     "proxy.mysql.server_stream",
     "proxy.mysql.session",
     "proxy.mysql.session_state",
