@@ -11,9 +11,9 @@ from tests.soak.crowd import Crowd
 
 
 def main() -> None:
-    """Arguments: host, port, size, seed, seconds."""
-    host, port, size, seed, seconds = sys.argv[1:]
-    crowd = Crowd(host, int(port), int(size), int(seed))
+    """Arguments: engine, host, port, size, seed, seconds."""
+    engine, host, port, size, seed, seconds = sys.argv[1:]
+    crowd = Crowd(engine, host, int(port), int(size), int(seed))
     asyncio.run(crowd.run(float(seconds)))
     print(json.dumps(dataclasses.asdict(crowd.tally)))
 
