@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import hmac
 import os
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 class Refused(Exception):
     """The server or the proxy answered with an error: its SQLSTATE and message."""
+
+
+@functools.lru_cache(maxsize=16)
+def _salted(password: bytes, salt: bytes, rounds: int) -> bytes:
+    """Derive the salted password; once, as real environments do it on machines of their own."""
+    return hashlib.pbkdf2_hmac("sha256", password, salt, rounds)
 
 
 def _mac(key: bytes, data: bytes) -> bytes:
@@ -51,7 +58,7 @@ class Scram:
         parts = dict(item.split(b"=", 1) for item in challenge.split(b","))
         bare = b"c=biws,r=" + parts[b"r"]
         salt, rounds = base64.b64decode(parts[b"s"]), int(parts[b"i"])
-        salted = hashlib.pbkdf2_hmac("sha256", self._password, salt, rounds)
+        salted = _salted(self._password, salt, rounds)
         client_key = _mac(salted, b"Client Key")
         stored = hashlib.sha256(client_key).digest()
         signature = _mac(stored, self._first + b"," + challenge + b"," + bare)

@@ -7,20 +7,22 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks import build, burst, machine, memory, mysql, peers, profile, relay, report
+from tests.support.local_postgres import NoServer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+ALL = ("relay", "burst", "memory", "scale", "mysql")
 PARTS = ("relay", "burst", "memory", "scale", "profile", "mysql")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    made.add_argument("part", nargs="?", default="relay", choices=PARTS)
+    made.add_argument("part", nargs="?", default="all", choices=(*PARTS, "all"))
     made.add_argument("--quick", action="store_true", help="two minutes instead of everything")
     made.add_argument("--rounds", type=int, default=0, help="times every case is repeated")
-    made.add_argument("--duration", type=int, default=3, help="seconds of load per run")
+    made.add_argument("--duration", type=int, default=2, help="seconds of load per run")
     made.add_argument("--interpreted", action="store_true", help="the interpreted twin too")
     made.add_argument("--only", default="", help="only cases whose title contains this")
     made.add_argument("--peers", default="", help="only these peers, comma separated")
@@ -41,7 +43,7 @@ def _facts(rivals: list[peers.Peer]) -> dict[str, str]:
 
 
 def _relay(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
-    rounds = options.rounds or (2 if options.quick else 5)
+    rounds = options.rounds or (2 if options.quick else 3)
     chosen = relay.cases(quick=options.quick, duration_s=options.duration)
     chosen = [case for case in chosen if options.only in case.title]
     names = ["direct", *(peer.name for peer in rivals)]
@@ -52,7 +54,7 @@ def _relay(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
 
 
 def _burst(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
-    rounds = options.rounds or (1 if options.quick else 3)
+    rounds = options.rounds or (1 if options.quick else 2)
     chosen = [one for one in burst.bursts(quick=options.quick) if options.only in one.title]
     estimate_s = burst.length_s(chosen, rounds, len(rivals) + 1)
     print(f"{len(chosen)} bursts, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
@@ -65,14 +67,16 @@ def _burst(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
 def _memory(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     counts = (600,) if options.quick else (1_000, 5_000, 15_000)
     links = (False,) if options.quick else (False, True)
-    print(f"up to {max(counts):,} idle clients at 500 logins a second, for each peer", flush=True)
+    print(f"up to {max(counts):,} clients at 700 logins a second, for each peer", flush=True)
     facts = _facts(rivals)
     results = [one for tls in links for one in memory.measure(counts, rivals, tls=tls)]
+    for tls in links:
+        results += memory.measure(counts[:1], rivals, tls=tls, busy=True)
     return report.write_plain(facts, results, "memory", "Memory of idle clients")
 
 
 def _scale(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
-    rounds = options.rounds or (2 if options.quick else 5)
+    rounds = options.rounds or (2 if options.quick else 3)
     chosen = relay.scale_cases(options.duration)
     chosen = [case for case in chosen if options.only in case.title]
     teams = [*peers.WORKERS, *(peer for peer in rivals if peer.name == report.REFERENCE)]
@@ -92,11 +96,15 @@ def _profile(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path
 
 def _mysql(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     rivals = list(peers.MYSQL_PEERS)
-    rounds = options.rounds or (2 if options.quick else 5)
+    rounds = options.rounds or (2 if options.quick else 3)
     chosen = mysql.loads(quick=options.quick, duration_s=options.duration)
     chosen = [load for load in chosen if options.only in load.title]
-    count = len(chosen) * rounds * (len(rivals) + 1)
-    print(f"about {count * (options.duration + 1) / 60:.0f} minutes", flush=True)
+    runs = sum(
+        relay.turns(rounds, load.goal, name)
+        for load in chosen
+        for name in ("direct", *(peer.name for peer in rivals))
+    )
+    print(f"about {runs * (options.duration + 1) / 60:.0f} minutes", flush=True)
     facts = _facts(rivals)
     outcomes = mysql.measure(chosen, rivals, rounds)
     return report.write(facts, outcomes, "mysql", "mysqlrouter")
@@ -109,6 +117,14 @@ def main(arguments: list[str]) -> int:
     for name, reason in peers.LEFT_OUT.items():
         print(f"  without {name}: {reason}", flush=True)
     runs = dict(zip(PARTS, (_relay, _burst, _memory, _scale, _profile, _mysql), strict=True))
+    if options.part == "all":
+        for part in ALL:
+            print(f"=== {part} ===", flush=True)
+            try:
+                runs[part](options, rivals)
+            except NoServer as reason:
+                print(f"  without {part}: {reason}", flush=True)
+        return 0
     paths = runs[options.part](options, rivals)
     print("written: " + ", ".join(str(path.relative_to(build.ROOT)) for path in paths))
     return 0

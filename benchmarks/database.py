@@ -21,8 +21,11 @@ DATABASE = "app"
 SCALE = 5
 """pgbench's: 100,000 accounts each."""
 
+MOST_CLIENTS = 1100
+"""Connections it allows: as many as the largest burst that direct connections take part in."""
+
 _SETTINGS = {
-    "max_connections": "800",
+    "max_connections": str(MOST_CLIENTS),
     "shared_buffers": "256MB",
     "autovacuum": "off",
     "jit": "off",

@@ -70,6 +70,8 @@ class Plan:
     offset: int = 0
     hold: bool = False
     """Keep the connections until told to let go."""
+    busy: bool = False
+    """Do transactions on held connections without a pause, all that time."""
     patience_s: float = 45.0
 
 
@@ -83,6 +85,9 @@ class Tally:
     """From the burst's beginning until the last first answer."""
     transaction_s: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    busy_s: list[tuple[float, float]] = field(default_factory=list)
+    """When a transaction of a busy environment ended, on the monotonic clock, and how long it took.
+    """
 
     def add(self, other: Tally) -> None:
         """Add what another process saw."""
@@ -90,6 +95,7 @@ class Tally:
         self.last_first_s = max(self.last_first_s, other.last_first_s)
         self.transaction_s += other.transaction_s
         self.errors += other.errors
+        self.busy_s += other.busy_s
 
 
 def starts_at(plan: Plan, number: int) -> float:
@@ -111,6 +117,20 @@ class Fleet:
         """Let all environments live."""
         count = range(self.plan.environments)
         await asyncio.gather(*(self._live(starts_at(self.plan, number)) for number in count))
+
+    async def work(self) -> None:
+        """Do transactions on all held connections until cancelled."""
+        await asyncio.gather(*(self._busy(client) for client in self.held))
+
+    async def _busy(self, client: Client) -> None:
+        try:
+            while True:
+                began_s = time.monotonic()
+                await client.query(_STATEMENT)
+                ended_s = time.monotonic()
+                self.tally.busy_s.append((ended_s, ended_s - began_s))
+        except FAILURES as error:
+            self.tally.errors[str(error)[:80] or type(error).__name__] += 1
 
     async def _live(self, start_s: float) -> None:
         await asyncio.sleep(max(0.0, start_s - time.monotonic()))
@@ -157,7 +177,15 @@ def _work(plan: Plan, parent: Connection) -> None:
         await fleet.run()
         parent.send(fleet.tally)
         if plan.hold:
-            await asyncio.to_thread(parent.recv)
+            fleet.tally = Tally()
+            released = asyncio.create_task(asyncio.to_thread(parent.recv))
+            if plan.busy:
+                working = asyncio.create_task(fleet.work())
+                await released
+                working.cancel()
+                await asyncio.wait([working])
+            await released
+            parent.send(fleet.tally)
 
     uvloop.run(live())
 
@@ -186,6 +214,7 @@ def unleash(
             while_held()
             for _, ours in children:
                 ours.send(None)
+                total.add(ours.recv())
     finally:
         for child, _ in children:
             child.join(20)

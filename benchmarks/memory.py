@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,26 @@ from tests.support.certificates import make_certificates
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_QUIET = fleet.Profile("idle", 1, 1, 0.0, 500.0)
+_QUIET = fleet.Profile("idle", 1, 1, 0.0, 700.0)
+_BUSY_S = 1.5
+"""Seconds that busy clients have been at it when memory is read."""
+MOST_OF_ODYSSEY = 5000
+"""It takes more memory than the rest together, and as much for each client."""
 _WARM_CLIENTS = 100
 """Connect and leave before the first reading, so that what is loaded once is not counted."""
 HELD_LIMIT = 700
-"""HAProxy and direct connections hold a server connection each: no more than the server has."""
+"""HAProxy holds a server connection for each client: no more than the server has."""
 
 
-def _hold(peer: peers.Running, clients: int, *, tls: bool) -> tuple[int, fleet.Tally]:
+def _hold(
+    peer: peers.Running, clients: int, *, tls: bool, busy: bool = False
+) -> tuple[int, fleet.Tally]:
     held = 0
 
     def read() -> None:
         nonlocal held
+        if busy:
+            time.sleep(_BUSY_S)
         held = resident_bytes(peer.session)
 
     def plan(number: int, begin_s: float) -> fleet.Plan:
@@ -41,6 +50,7 @@ def _hold(peer: peers.Running, clients: int, *, tls: bool) -> tuple[int, fleet.T
             step=fleet.PROCESSES,
             offset=number,
             hold=True,
+            busy=busy,
         )
 
     tally = fleet.unleash(plan, read)
@@ -48,7 +58,7 @@ def _hold(peer: peers.Running, clients: int, *, tls: bool) -> tuple[int, fleet.T
 
 
 def measure(
-    counts: Sequence[int], rivals: Sequence[peers.Peer], *, tls: bool
+    counts: Sequence[int], rivals: Sequence[peers.Peer], *, tls: bool, busy: bool = False
 ) -> list[dict[str, Any]]:
     """Hold ever more idle clients against freshly started peers; return results like bursts'."""
     with (
@@ -66,19 +76,25 @@ def measure(
         )
         results = []
         for count in counts:
-            able = [peer for peer in rivals if peer.transactions or count <= HELD_LIMIT]
+            able = [peer for peer in rivals if count <= _limit(peer)]
             # Freshly started: what an earlier crowd has left free would hide the growth.
             with lineup(able, setup, Path(folder), direct=False) as started:
-                rows = [_row(peer, count, tls=tls) for peer in started]
-            link = "TLS" if tls else "plain"
-            results.append({"title": f"{count:,} idle clients, {link}", "peers": rows})
+                rows = [_row(peer, count, tls=tls, busy=busy) for peer in started]
+            kind = f"{'busy' if busy else 'idle'} clients, {'TLS' if tls else 'plain'}"
+            results.append({"title": f"{count:,} {kind}", "peers": rows})
         return results
 
 
-def _row(peer: peers.Running, count: int, *, tls: bool) -> dict[str, Any]:
+def _limit(peer: peers.Peer) -> int:
+    if not peer.transactions:
+        return HELD_LIMIT
+    return MOST_OF_ODYSSEY if peer.name == "odyssey" else 1_000_000
+
+
+def _row(peer: peers.Running, count: int, *, tls: bool, busy: bool) -> dict[str, Any]:
     _hold(peer, _WARM_CLIENTS, tls=tls)
     before = resident_bytes(peer.session)
-    held, tally = _hold(peer, count, tls=tls)
+    held, tally = _hold(peer, count, tls=tls, busy=busy)
     served = len(tally.first_query_s)
     row = {
         "peer": peer.name,
@@ -88,5 +104,8 @@ def _row(peer: peers.Running, count: int, *, tls: bool) -> dict[str, Any]:
         "resident_mib_held": held / 2**20,
         "bytes_per_client": (held - before) / served if served else 0.0,
     }
-    print(f"  {count} idle: {peer.name} {row['bytes_per_client']:,.0f} bytes a client", flush=True)
+    kind = "busy" if busy else "idle"
+    print(
+        f"  {count} {kind}: {peer.name} {row['bytes_per_client']:,.0f} bytes a client", flush=True
+    )
     return row

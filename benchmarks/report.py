@@ -6,6 +6,7 @@ import importlib.util
 import json
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import goals
 from benchmarks.build import ROOT
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE = "pgbouncer"
+_PLOTTED = {
+    "burst": ("last_first_ms", "until the last environment had its first answer, ms"),
+    "memory": ("bytes_per_client", "memory of the whole proxy per client, bytes"),
+}
+"""Of flat results: the number that is drawn, and its name."""
 _HEADINGS = (
     "peer", "CPU per transaction, µs (least to most)", "of it user", "CPU to {} (spread)",
     "transactions/s", "p50 µs", "p99 µs", "p99.9 µs",
@@ -84,7 +90,19 @@ def write_plain(
     data, table = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
     data.write_text(json.dumps({"facts": facts, "results": results}, indent=1) + "\n")
     table.write_text("\n".join(lines) + "\n")
-    return [data, table]
+    written = [data, table, write_summary()]
+    if name not in _PLOTTED or importlib.util.find_spec("matplotlib") is None:
+        return written
+    from benchmarks import plots
+
+    return [*written, plots.bars(list(results), *_PLOTTED[name], RESULTS / f"{name}.png")]
+
+
+def write_summary() -> Path:
+    """Write the goals beside what the newest results of all parts say."""
+    path = RESULTS / "summary.md"
+    path.write_text(goals.summary(RESULTS))
+    return path
 
 
 def write(
@@ -106,9 +124,10 @@ def write(
     data, table = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
     data.write_text(json.dumps({"facts": facts, "results": results}, indent=1) + "\n")
     table.write_text(markdown(facts, results, reference))
+    written = [data, table, write_summary()]
     if importlib.util.find_spec("matplotlib") is None:
         print("  without plots: matplotlib is not installed (pip install 'tidegate[bench]')")
-        return [data, table]
+        return written
     from benchmarks import plots
 
-    return [data, table, plots.cost(results, RESULTS / f"{name}.png")]
+    return [*written, plots.cost(results, RESULTS / f"{name}.png")]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
+from benchmarks import storm
 from benchmarks.burst import Burst, bursts, length_s, medians, summarise
 from benchmarks.fleet import PROFILES, Plan, Profile, Tally, starts_at
 
@@ -61,6 +64,14 @@ def test_rounds_are_summed_up_by_their_medians() -> None:
     assert merged["last_first_ms"] == 2000
     assert merged["peak_server_connections"] == 6
     assert merged["rounds"] == rows
+
+
+def test_calm_and_storm_are_told_apart() -> None:
+    busy = [(1.0, 0.001), (2.0, 0.002), (2.5, 0.004), (9.0, 5.0)]
+    row = storm.summarise("a", busy, (0.5, 1.5), (2.0, 3.0), 1)
+    assert row["calm_p99_us"] == pytest.approx(1000)
+    assert row["storm_max_us"] == pytest.approx(4000)
+    assert row["storm_transactions_per_s"] == 2
 
 
 def test_bursts_have_titles_of_their_own_and_a_length() -> None:
