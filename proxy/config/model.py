@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 _MARIADB: Final = "write mysql, which is MariaDB's protocol as well"
 METHODS: Final = {
     "postgresql": ("scram-sha-256", "md5", "password", "trust"),
-    "mysql": ("caching_sha2_password", "mysql_native_password", "password", "trust"),
+    "mysql": (
+        "caching_sha2_password",
+        "mysql_native_password",
+        "client_ed25519",
+        "sha256_password",
+        "password",
+        "trust",
+    ),
 }
 """What ``client_auth`` can be, by engine."""
 
@@ -105,9 +112,10 @@ class AuthConfig:
         planned={"iam": "logins with IAM tokens are not in this version"},
     )
     """How clients prove who they are: ``scram-sha-256`` and ``md5`` are PostgreSQL's,
-    ``caching_sha2_password`` and ``mysql_native_password`` MySQL's. ``password`` needs TLS;
-    ``trust`` needs a loopback or Unix socket client unless ``allow_trust_from_network`` is set.
-    When empty, it is ``scram-sha-256`` or what the MySQL server itself begins with."""
+    ``caching_sha2_password``, ``mysql_native_password``, ``sha256_password`` and ``client_ed25519``
+    MySQL's and MariaDB's. ``password`` needs TLS; ``trust`` needs a loopback or Unix socket client
+    unless ``allow_trust_from_network`` is set. When empty, it is ``scram-sha-256`` or what the
+    MySQL server itself begins with."""
 
     credential: str = setting("", secret=True)
     """Where the user's password is, as ``scheme:rest``: ``static:secret``, ``env:NAME``,

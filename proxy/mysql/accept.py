@@ -1,7 +1,7 @@
 """We are the server: greeting, TLS and authentication of a client, up to its final OK.
 
     HandshakeV10 ── [SSLRequest, TLS] ── HandshakeResponse41 ── [AuthSwitchRequest, answer] ──
-    ── [AuthMoreData: fast authentication] ── end
+    ── [AuthMoreData: fast authentication, or the password itself] ── end
 
 The OK itself is left to the session, which sends it once a server has taken this user to this
 database. Wording and codes follow MySQL's ``sql_authentication.cc``. Names must be UTF-8:
@@ -37,13 +37,16 @@ from proxy.wire.steps import Conversation, Fetch, FetchTarget, Read, Send, Start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.mysql.key_pair import KeyPair
     from proxy.wire.dialect import Arrival
 
 LOGIN_LIMIT_BYTES: Final = 1 << 17
 """Longest packet taken from a client that logs in: attributes have at most 64 KiB."""
 _PLUGINS: Final = {
     "caching_sha2_password": auth.CACHING_SHA2,
+    "client_ed25519": auth.ED25519,
     "mysql_native_password": auth.NATIVE,
+    "sha256_password": auth.SHA256,
     "password": auth.CLEAR,
 }
 """Plugins by the method of an auth entry; another method, or none, is the target's plugin."""
@@ -54,8 +57,8 @@ class ClientSecret:
     """What a client is checked against; the answer to ``Fetch``."""
 
     method: str
-    """``caching_sha2_password``, ``mysql_native_password``, ``password``, ``trust``, or empty for
-    the plugin that the target begins with."""
+    """``caching_sha2_password``, ``client_ed25519``, ``mysql_native_password``, ``password``,
+    ``sha256_password``, ``trust``, or empty for the plugin that the target begins with."""
     known: bool
     """False for an unknown user, or a credential that could not be fetched: the same motions are
     gone through and fail as for a wrong password."""
@@ -85,22 +88,25 @@ class ClientLogin:
     facts: ClientFacts
 
 
-def accept(arrival: Arrival, nonce: Callable[[int], bytes]) -> Conversation[ClientLogin]:
+def accept(
+    arrival: Arrival, nonce: Callable[[int], bytes], keys: KeyPair
+) -> Conversation[ClientLogin]:
     """See a client through greeting and authentication; ends ahead of the final OK.
 
-    ``nonce`` gives random bytes. Keeps ``arrival.sequence``. Raises ``ClientProtocolError``,
-    ``ClientAuthError``, what fetching raises, and ``EOFError`` when the client leaves.
+    ``nonce`` gives random bytes; ``keys`` are for passwords that come encrypted. Keeps
+    ``arrival.sequence``. Raises ``ClientProtocolError``, ``ClientAuthError``, what fetching raises,
+    and ``EOFError`` when the client leaves.
     """
     profile: TargetProfile = yield FetchTarget()
     offer = offered(profile, tls=arrival.tls_available)
-    asking = Asking(arrival, nonce, _first_plugin(profile))
+    asking = Asking(arrival, nonce, keys, _first_plugin(profile))
     yield from asking.send(_greeting(profile, offer, arrival.number, asking))
     tls, response = yield from _response(asking, offer)
     if arrival.tls_required and tls is None:
         raise TlsRequired(
             "Connections using insecure transport are prohibited while require_tls = true"
         )
-    asking.private = tls is not None or arrival.local
+    asking.encrypted = tls is not None
     asking.switches = bool(response.capabilities & CLIENT_PLUGIN_AUTH)
     user, database = _name(response.user), _name(response.database)
     plugin = response.plugin if asking.switches else auth.NATIVE
@@ -169,18 +175,30 @@ def _name(raw: bytes) -> str:
 class Asking:
     """Authenticates one client, at login or when it changes the user."""
 
-    def __init__(self, arrival: Arrival, nonce: Callable[[int], bytes], first_plugin: str) -> None:
+    def __init__(
+        self,
+        arrival: Arrival,
+        nonce: Callable[[int], bytes],
+        keys: KeyPair,
+        first_plugin: str,
+    ) -> None:
         self.arrival = arrival
+        self._keys = keys
         self.first_plugin = first_plugin
         self._random = nonce
         self.nonce = self._new_nonce()
-        self.private = False
-        """Whether nobody else can read what the client sends."""
+        self.encrypted = False
+        """Whether the client came by TLS."""
         self.switches = True
         """Whether the client can be asked to use another plugin."""
 
-    def _new_nonce(self) -> bytes:
-        return auth.printable_nonce(self._random(wire.NONCE_BYTES))
+    @property
+    def private(self) -> bool:
+        """Whether nobody else can read what the client sends."""
+        return self.encrypted or self.arrival.local
+
+    def _new_nonce(self, size: int = wire.NONCE_BYTES) -> bytes:
+        return auth.printable_nonce(self._random(size))
 
     def read(self) -> Conversation[bytes]:
         """Read a packet. Raises ``BadHandshake`` if it is not the next one, or too long."""
@@ -226,24 +244,61 @@ class Asking:
             response = yield from self._switch(wanted)
         # For an unknown user, a password that nobody knows.
         password = secret.password if secret.known else self._random(wire.NONCE_BYTES)
-        if not (auth.check(wanted, password, self.nonce, response) and secret.known):
+        right = yield from self._proves(wanted, password, response)
+        if not (right and secret.known):
             used = "YES" if response.strip(b"\0") else "NO"
             raise ClientAuthError(
                 f"Access denied for user '{user}'@'{self.arrival.host}' (using password: {used})"
             )
-        if wanted == auth.CACHING_SHA2:
-            yield from self.send(wire.auth_more_data_payload(auth.FAST_AUTH_SUCCESS))
+
+    def _proves(self, plugin: str, password: bytes, response: bytes) -> Conversation[bool]:
+        """Whether a client's response, or what it is asked for then, is that of a password."""
+        if plugin == auth.SHA256:
+            request = auth.SHA256_REQUEST_PUBLIC_KEY
+            return (yield from self._has_password(password, response, request))
+        if auth.check(plugin, password, self.nonce, response):
+            if plugin == auth.CACHING_SHA2:
+                yield from self.send(wire.auth_more_data_payload(auth.FAST_AUTH_SUCCESS))
+            return True
+        if plugin != auth.CACHING_SHA2 or len(response) != auth.SHA2_SCRAMBLE_BYTES:
+            return False
+        # A server asks for the password itself when it has not cached it, and when the scramble is
+        # wrong: some clients scramble with a wrong nonce, and rely on that.
+        if not self.encrypted:
+            self._keys.prepare()
+        yield from self.send(wire.auth_more_data_payload(auth.PERFORM_FULL_AUTHENTICATION))
+        answer = yield from self.read()
+        return (yield from self._has_password(password, answer, auth.REQUEST_PUBLIC_KEY))
+
+    def _has_password(self, password: bytes, answer: bytes, request: bytes) -> Conversation[bool]:
+        """Whether a client that was asked for the password itself sends this one.
+
+        ``answer`` is the password in clear, the password encrypted, or ``request`` for the key.
+        """
+        if self.private and answer.endswith(b"\0"):
+            return auth.check(auth.CLEAR, password, self.nonce, answer)
+        if answer == request:
+            key = self._keys.public_key()
+            if not key:
+                return False
+            yield from self.send(wire.auth_more_data_payload(key))
+            answer = yield from self.read()
+        return auth.check(auth.SHA256, password, self.nonce, self._keys.decrypt(answer))
 
     def _switch(self, plugin: str) -> Conversation[bytes]:
         """Have a client answer with another plugin."""
-        self.nonce = self._new_nonce()
+        self.nonce = self._new_nonce(auth.nonce_bytes(plugin))
         request = wire.AuthSwitchRequest(plugin, self.nonce)
         yield from self.send(wire.auth_switch_payload(request))
         return (yield from self.read())
 
 
 def change_user(
-    arrival: Arrival, facts: ClientFacts, payload: bytes, nonce: Callable[[int], bytes]
+    arrival: Arrival,
+    facts: ClientFacts,
+    payload: bytes,
+    nonce: Callable[[int], bytes],
+    keys: KeyPair,
 ) -> Conversation[ClientLogin]:
     """See a client through COM_CHANGE_USER (``payload``); ends ahead of the final OK.
 
@@ -251,8 +306,8 @@ def change_user(
     again, with a new nonce: which one it took to answer is not certain.
     """
     profile: TargetProfile = yield FetchTarget()
-    asking = Asking(arrival, nonce, _first_plugin(profile))
-    asking.private = facts.tls is not None or arrival.local
+    asking = Asking(arrival, nonce, keys, _first_plugin(profile))
+    asking.encrypted = facts.tls is not None
     asking.switches = bool(facts.capabilities & CLIENT_PLUGIN_AUTH)
     try:
         message = wire.read_change_user(payload, facts.capabilities)

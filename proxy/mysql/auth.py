@@ -4,7 +4,7 @@ Sources: the source documentation's "Authentication Methods", MariaDB's "Connect
 
 A server that stores passwords as ``caching_sha2_password`` answers from its cache what the
 scramble proves, and otherwise has the client send the password itself. We know the password, so
-clients never have to send it: every login is one from the cache.
+every login with the right scramble is one from the cache.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import hashlib
 from hmac import compare_digest
 from typing import Final
 
+from proxy.mysql.ed25519 import is_signature
+
 CACHING_SHA2: Final = "caching_sha2_password"
 NATIVE: Final = "mysql_native_password"
 CLEAR: Final = "mysql_clear_password"
 SHA256: Final = "sha256_password"
 ED25519: Final = "client_ed25519"
 
-CLIENT_PLUGINS: Final = (CACHING_SHA2, NATIVE, CLEAR)
-"""What clients can be asked to authenticate with."""
+SHA2_SCRAMBLE_BYTES: Final = 32
+_NONCE_BYTES: Final = 20
+_ED25519_NONCE_BYTES: Final = 32
 
 # What caching_sha2_password and sha256_password say to each other.
 FAST_AUTH_SUCCESS: Final = b"\x03"
@@ -56,16 +59,29 @@ def sha2_scramble(password: bytes, nonce: bytes) -> bytes:
 def obscured(password: bytes, nonce: bytes) -> bytes:
     """What is encrypted with a server's RSA key: the password and a NUL, with the nonce over it."""
     secret = password + b"\0"
+    nonce = nonce[:_NONCE_BYTES]
     repeated = nonce * (len(secret) // len(nonce) + 1)
     return _xor(secret, repeated[: len(secret)])
 
 
 def check(plugin: str, password: bytes, nonce: bytes, response: bytes) -> bool:
-    """Whether a client's response is that of a password, which must not be empty."""
+    """Whether a client's response is that of a password, which must not be empty.
+
+    For ``sha256_password``, the response is what the client had encrypted.
+    """
     if plugin == CLEAR:
         return compare_digest(response.removesuffix(b"\0"), password)
+    if plugin == ED25519:
+        return is_signature(password, nonce, response)
+    if plugin == SHA256:
+        return compare_digest(response, obscured(password, nonce))
     scramble = native_scramble if plugin == NATIVE else sha2_scramble
     return compare_digest(response, scramble(password, nonce))
+
+
+def nonce_bytes(plugin: str) -> int:
+    """Length of the challenge of a plugin."""
+    return _ED25519_NONCE_BYTES if plugin == ED25519 else _NONCE_BYTES
 
 
 def printable_nonce(random: bytes) -> bytes:

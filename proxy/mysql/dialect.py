@@ -12,6 +12,7 @@ from proxy.mysql import warmup
 from proxy.mysql.capabilities import TargetProfile, pool_capabilities
 from proxy.mysql.client_stream import MysqlClientStream
 from proxy.mysql.constants import COM_QUIT, MARIADB_CLIENT_EXTENDED_METADATA
+from proxy.mysql.key_pair import KeyPair
 from proxy.mysql.lenenc import packet
 from proxy.mysql.login import ServerSecret
 from proxy.mysql.messages import err_payload, read_err
@@ -48,15 +49,18 @@ class MysqlDialect:
     def __init__(self, nonce: Callable[[int], bytes]) -> None:
         self._nonce = nonce
         """Makes random bytes: ``secrets.token_bytes``."""
+        self._keys = KeyPair()
 
     def socket_path(self, host: str, port: int) -> str:
         return host
 
     def accept(self, arrival: Arrival) -> Conversation[Login | Cancel]:
-        return _login_of((yield from accepting.accept(arrival, self._nonce)))
+        return _login_of((yield from accepting.accept(arrival, self._nonce, self._keys)))
 
     def log_in_again(self, arrival: Arrival, errand: LogInAgain) -> Conversation[Login]:
-        conversation = accepting.change_user(arrival, errand.facts, errand.message, self._nonce)
+        conversation = accepting.change_user(
+            arrival, errand.facts, errand.message, self._nonce, self._keys
+        )
         return _login_of((yield from conversation))
 
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:

@@ -177,6 +177,70 @@ def test_a_password_in_clear_needs_tls(
     connection.close()
 
 
+@pytest.fixture(scope="module")
+def by_method(
+    mysql_server: MysqlServer,
+    proxy_certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, ProxyProcess]]:
+    """Proxies whose clients log in by one method each."""
+    with contextlib.ExitStack() as stack:
+        made = {}
+        for method in ("caching_sha2_password", "client_ed25519", "sha256_password"):
+            chosen = mysql_proxy_settings(mysql_server, {"max_connections": 2})
+            chosen.certificates = proxy_certificates
+            chosen.auth[0]["client_auth"] = method
+            place = tmp_path_factory.mktemp(method)
+            made[method] = stack.enter_context(running_proxy(chosen, place))
+        yield made
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+@pytest.mark.parametrize("method", ["caching_sha2_password", "client_ed25519", "sha256_password"])
+def test_methods_with_pymysql(
+    by_method: dict[str, ProxyProcess], proxy_certificates: Certificates, method: str, tls: bool
+) -> None:
+    proxy = by_method[method]
+    options = {"ssl_ca": str(proxy_certificates.authority)} if tls else {"ssl_disabled": True}
+    with (
+        pymysql.connect(**arguments(proxy), **options) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT CURRENT_USER()")
+        assert cursor.fetchone() == ("app@%",)
+    for user in ("app", "nobody"):
+        with pytest.raises(pymysql.OperationalError) as caught:
+            pymysql.connect(**arguments(proxy, user=user, password="wrong"), **options)
+        assert caught.value.args == (1045, DENIED.format(user, "YES"))
+
+
+@pytest.mark.parametrize("method", ["client_ed25519", "sha256_password"])
+def test_methods_with_the_mariadb_program(by_method: dict[str, ProxyProcess], method: str) -> None:
+    path = shutil.which("mariadb")
+    if path is None:
+        pytest.skip("NOT TESTED: no mariadb program")
+    proxy = by_method[method]
+    command = [path, "--no-defaults", "--ssl", f"--host={proxy.host}", f"--port={proxy.port}"]
+    command += ["--user=app", "--password=app-secret", "--protocol=tcp", "-N", "-B"]
+    command += ["-e", "SELECT CURRENT_USER()"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if "cannot be loaded" in run.stderr:
+        pytest.skip(f"NOT TESTED: this mariadb lacks a plugin: {run.stderr}")
+    assert run.stdout.split() == ["app@%"], run.stderr
+
+
+async def test_aiomysql_is_let_in_though_it_scrambles_with_a_wrong_nonce(
+    by_method: dict[str, ProxyProcess],
+) -> None:
+    given = arguments(by_method["caching_sha2_password"])
+    # With TLS, aiomysql leaves sockets open.
+    connection = await aiomysql.connect(
+        db=given.pop("database"), auth_plugin="mysql_native_password", **given
+    )
+    await connection.ping()
+    connection.close()
+
+
 def test_a_change_of_user_is_a_new_session(proxy: ProxyProcess) -> None:
     with MysqlClient(proxy.host, proxy.port) as client:
         client.login("app", "app-secret", "app")

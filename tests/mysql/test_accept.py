@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -35,8 +36,10 @@ from proxy.mysql.constants import (
     CLIENT_PLUGIN_AUTH,
     CLIENT_SSL,
 )
+from proxy.mysql.key_pair import KeyPair
 from proxy.mysql.lenenc import packet
 from proxy.mysql.login import ServerLogin, ServerSecret, login
+from proxy.mysql.rsa import encrypt
 from proxy.wire.dialect import Arrival
 from proxy.wire.steps import Fetch, FetchTarget, TlsFacts
 from tests.support.play import Player
@@ -44,6 +47,25 @@ from tests.support.play import Player
 TLS = TlsFacts("TLSv1.3", "cipher", b"", b"")
 SERVER = LOGIN_CAPABILITIES | CLIENT_FOUND_ROWS | CLIENT_COMPRESS | CLIENT_SSL
 PASSWORD = "sécret"
+METHODS = (
+    "",
+    "caching_sha2_password",
+    "mysql_native_password",
+    "client_ed25519",
+    "sha256_password",
+)
+KEYS = KeyPair()
+
+
+class NoKeys(KeyPair):
+    """A proxy without the package that makes keys."""
+
+    def prepare(self) -> None:
+        """Make nothing."""
+
+    def public_key(self) -> bytes:
+        """Give no key."""
+        return b""
 
 
 def profile(plugin: str = auth.CACHING_SHA2) -> TargetProfile:
@@ -62,6 +84,7 @@ class Door:
         tls: bool = True,
         tls_required: bool = False,
         local: bool = False,
+        keys: KeyPair | None = None,
     ) -> None:
         self.method = method
         self.profile = profile(plugin)
@@ -74,7 +97,8 @@ class Door:
             number=4711,
         )
         self.asked: list[Fetch] = []
-        self.player = Player(accept(self.arrival, secrets.token_bytes), tls=TLS, fetch=self.fetch)
+        conversation = accept(self.arrival, secrets.token_bytes, keys or KEYS)
+        self.player = Player(conversation, tls=TLS, fetch=self.fetch)
 
     def fetch(self, fetch: Fetch | FetchTarget) -> object:
         """Answer as a gateway does."""
@@ -116,7 +140,7 @@ def visit(
 
 @pytest.mark.parametrize("mode", ["disable", "require"])
 @pytest.mark.parametrize("plugin", [auth.CACHING_SHA2, auth.NATIVE])
-@pytest.mark.parametrize("method", ["", "caching_sha2_password", "mysql_native_password"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_right_password(method: str, plugin: str, mode: str) -> None:
     door = Door(method, plugin=plugin)
     found, _ = visit(door, mode=mode)
@@ -128,20 +152,92 @@ def test_the_right_password(method: str, plugin: str, mode: str) -> None:
     assert bool(found.facts.tls) == (mode == "require")
     switched = method not in ("", plugin)
     fast = (method or plugin) == auth.CACHING_SHA2
-    assert found.facts.sequence == 2 + (mode == "require") + 2 * switched + fast
+    encrypted = 2 * (method == auth.SHA256 and mode == "disable")
+    assert found.facts.sequence == 2 + (mode == "require") + 2 * switched + fast + encrypted
 
 
-@pytest.mark.parametrize("method", ["", "caching_sha2_password", "mysql_native_password"])
-def test_an_unknown_user_looks_like_a_wrong_password(method: str) -> None:
+@pytest.mark.parametrize("mode", ["disable", "require"])
+@pytest.mark.parametrize("method", METHODS)
+def test_an_unknown_user_looks_like_a_wrong_password(method: str, mode: str) -> None:
     told = []
     for user, password in (("app", "wrong"), ("nobody", PASSWORD), ("nobody", "")):
         door = Door(method)
         with pytest.raises(ClientAuthError) as caught:
-            visit(door, user, password)
+            visit(door, user, password, mode=mode)
         told.append((str(caught.value).replace(user, "?"), door.arrival.sequence))
     assert told[0] == told[1]
     assert told[0][0] == "Access denied for user '?'@'10.0.0.9' (using password: YES)"
-    assert told[2][0].endswith("(using password: NO)")
+    # MariaDB's plugin signs with an empty password, too.
+    assert told[2][0].endswith("(using password: NO)") == (method != auth.ED25519)
+
+
+def second_thoughts(door: Door, *answers: bytes) -> list[bytes]:
+    """Scramble with a wrong nonce, then answer what is asked; gives what is sent."""
+    sent = [respond(door, scrambled(PASSWORD.encode(), bytes(20)))]
+    sequence = 3
+    for answer in answers:
+        sent.append(door.player.feed(packet(answer, sequence)))
+        sequence += 2
+    return [part[4:] for part in sent]
+
+
+def scrambled(password: bytes, nonce: bytes) -> wire.HandshakeResponse41:
+    """A client's response with caching_sha2_password."""
+    scramble = auth.sha2_scramble(password, nonce)
+    plugin = auth.CACHING_SHA2
+    return wire.HandshakeResponse41(LOGIN_CAPABILITIES, 0, 45, b"app", scramble, b"", plugin, b"")
+
+
+def mistaken(door: Door) -> bytes:
+    """Scramble with a wrong nonce and hear of that; gives the right one."""
+    nonce = wire.read_handshake(door.player.opening[4:]).nonce
+    response = wire.response_payload(scrambled(PASSWORD.encode(), bytes(20)))
+    assert door.player.feed(packet(response, 1))[4:] == b"\x01\x04"
+    return nonce
+
+
+def test_whoever_scrambles_with_a_wrong_nonce_can_send_the_password_encrypted() -> None:
+    door = Door()
+    nonce = mistaken(door)
+    key = door.player.feed(packet(b"\x02", 3))[5:]
+    secret = auth.obscured(PASSWORD.encode(), nonce)
+    door.player.feed(packet(encrypt(secret, key, secrets.token_bytes), 5))
+    assert door.player.result.facts.sequence == 6
+    # Who has the key already does not ask for it.
+    again = Door()
+    secret = auth.obscured(PASSWORD.encode(), mistaken(again))
+    again.player.feed(packet(encrypt(secret, key, secrets.token_bytes), 3))
+    assert again.player.result.user == "app"
+
+
+def test_whoever_scrambles_with_a_wrong_nonce_can_send_the_password_where_nobody_sees_it() -> None:
+    door = Door(local=True)
+    assert second_thoughts(door, PASSWORD.encode() + b"\0") == [b"\x01\x04", b""]
+    assert door.player.result.user == "app"
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize("answers", [(b"wrong\0",), (b"",), (b"\x02", b""), (b"\x02", bytes(256))])
+def test_the_password_itself_can_be_wrong(answers: tuple[bytes, ...], local: bool) -> None:
+    with pytest.raises(ClientAuthError, match="using password: YES"):
+        second_thoughts(Door(local=local), *answers)
+
+
+def test_a_password_in_clear_is_not_taken_from_the_network() -> None:
+    with pytest.raises(ClientAuthError):
+        second_thoughts(Door(), PASSWORD.encode() + b"\0")
+
+
+def test_without_a_key_there_is_none_to_be_had() -> None:
+    for answer in (b"\x02", bytes(256)):
+        with pytest.raises(ClientAuthError):
+            second_thoughts(Door(keys=NoKeys()), answer)
+
+
+def test_a_scramble_of_impossible_length_is_not_asked_about() -> None:
+    response = replace(scrambled(b"", b""), auth_response=bytes(31))
+    with pytest.raises(ClientAuthError):
+        respond(Door(), response)
 
 
 def test_no_password_is_not_the_empty_password() -> None:
@@ -267,14 +363,16 @@ def changed(method: str, password: str, facts: ClientFacts) -> Player[ClientLogi
     door.arrival.sequence = 1
     message = wire.ChangeUser(b"app", b"stale", b"db2", 8, auth.NATIVE, b"")
     payload = wire.change_user_payload(message, facts.capabilities)
-    conversation = change_user(door.arrival, facts, payload, secrets.token_bytes)
+    conversation = change_user(door.arrival, facts, payload, secrets.token_bytes, KEYS)
     player = Player(conversation, fetch=door.fetch)
     request = wire.read_auth_switch(player.opening[4:])
     scramble = {
         auth.CACHING_SHA2: partial(auth.sha2_scramble),
         auth.NATIVE: partial(auth.native_scramble),
     }[request.plugin]
-    player.feed(packet(scramble(password.encode(), request.data), 2))
+    sent = player.feed(packet(scramble(password.encode(), request.data), 2))
+    if sent[4:] == b"\x01\x04":
+        player.feed(packet(password.encode() + b"\0", 4))
     return player
 
 
@@ -290,6 +388,6 @@ def test_a_change_of_user_authenticates_again(method: str) -> None:
 
 def test_a_malformed_change_of_user_is_refused() -> None:
     door = Door()
-    conversation = change_user(door.arrival, ClientFacts(SERVER, 0, 45), b"\x11", bytes)
+    conversation = change_user(door.arrival, ClientFacts(SERVER, 0, 45), b"\x11", bytes, KEYS)
     with pytest.raises(ProxyError, match="Bad handshake"):
         Player(conversation, fetch=door.fetch)
