@@ -6,14 +6,14 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import build, burst, machine, memory, mysql, peers, profile, relay, report
+from benchmarks import build, burst, machine, memory, mysql, peers, profile, relay, report, scanners
 from tests.support.local_postgres import NoServer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ALL = ("relay", "burst", "memory", "scale", "mysql")
-PARTS = ("relay", "burst", "memory", "scale", "profile", "mysql")
+ALL = ("relay", "burst", "memory", "scale", "mysql", "scanners")
+PARTS = ("relay", "burst", "memory", "scale", "profile", "mysql", "scanners")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,6 +94,14 @@ def _profile(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path
     return [profile.profile(protocols, named)]
 
 
+def _scanners(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+    print("half a minute, and the time to build both twins", flush=True)
+    facts = _facts([])
+    twins = {name: build.installed(compiled=name == "compiled") for name in scanners.TWINS}
+    results = scanners.measure(twins)
+    return report.write_plain(facts, results, "scanners", "Scanners without event loop and kernel")
+
+
 def _mysql(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     rivals = list(peers.MYSQL_PEERS)
     rounds = options.rounds or (2 if options.quick else 3)
@@ -116,7 +124,9 @@ def main(arguments: list[str]) -> int:
     rivals = _rivals(options)
     for name, reason in peers.LEFT_OUT.items():
         print(f"  without {name}: {reason}", flush=True)
-    runs = dict(zip(PARTS, (_relay, _burst, _memory, _scale, _profile, _mysql), strict=True))
+    runs = dict(
+        zip(PARTS, (_relay, _burst, _memory, _scale, _profile, _mysql, _scanners), strict=True)
+    )
     if options.part == "all":
         for part in ALL:
             print(f"=== {part} ===", flush=True)
