@@ -326,8 +326,19 @@ class MysqlClientStream(StatementStream):
 
     def heard_error(self) -> None:
         """An ERR packet for the client."""
-        if self.server is not None:
-            self.session.heard_error(self.server)
+        server = self.server
+        if server is None:
+            return
+        self.session.heard_error(server)
+        if server.phase == FILE and not self.file_sent:
+            # The client sends its file to the end before it looks at what it is told.
+            server.spoilt = True
+            self.file_sent = True
+            self.drops_file = True
+            self.dropping = int(self.remain)
+            self.drop_continues = self.continued
+            self.remain = 0
+            self.continued = False
 
     def heard_ours(self, ok: Ok, reply: Reply) -> None:
         """An OK packet that answers a question of ours."""

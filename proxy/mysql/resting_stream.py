@@ -82,6 +82,8 @@ class RestingStream(ClientStream):
         """A command that was looked at before a server connection was taken for it."""
         self.drop_continues = False
         """The packet being dropped is continued by the next one."""
+        self.drops_file = False
+        """A file that the server no longer wants is dropped up to the empty packet behind it."""
 
     def demand(self, data: bytes) -> int:
         """Look at the first commands; those that need no server are answered here.
@@ -110,7 +112,7 @@ class RestingStream(ClientStream):
 
     def drop(self, data: bytes) -> bytes:
         """Drop what still comes of a command that has been answered here."""
-        while self.dropping or self.drop_continues:
+        while self.dropping or self.drop_continues or self.drops_file:
             if not self.dropping:
                 if len(data) < 4:
                     break
@@ -130,6 +132,8 @@ class RestingStream(ClientStream):
     def begin_dropping(self, data: bytes) -> None:
         length = int.from_bytes(data[:3], "little")
         self.dropping = length + 4
+        if length == 0 and not self.drop_continues:
+            self.drops_file = False
         self.drop_continues = length == MAX_PAYLOAD_BYTES
 
     def in_order(self, sequence: int, length: int) -> bool:

@@ -46,6 +46,9 @@ more closely. A semicolon that is not at the end counts as well."""
 _START_TRANSACTION: Final = frozenset({b"start transaction", b"start transaction read only"})
 _SUSPICIOUS: Final = re.compile(b"|".join(map(re.escape, WORDS)) + rb"|;\s*[^\s;]")
 _TABLE: Final = table_of((*WORDS, b";"))
+_SECOND_STATEMENT: Final = re.compile(rb";\s*[^\s;]")
+_LONG_BYTES: Final = 1 << 14
+"""In texts this long, looking for one word after the other takes half the time."""
 
 
 def is_suspicious(sql: bytes) -> bool:
@@ -53,4 +56,13 @@ def is_suspicious(sql: bytes) -> bool:
     if COMPILED and not has_word(_TABLE, sql):
         return False
     lower = sql.lower()
+    if not COMPILED and len(lower) > _LONG_BYTES:
+        return _has_any(lower)
     return _SUSPICIOUS.search(lower) is not None and lower not in _START_TRANSACTION
+
+
+def _has_any(lower: bytes) -> bool:
+    for word in WORDS:
+        if lower.find(word) >= 0:
+            return True
+    return _SECOND_STATEMENT.search(lower) is not None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from proxy.errors import ProxyError
 from proxy.mysql.constants import HOLD_LIMIT_BYTES, MAX_PAYLOAD_BYTES
 from proxy.mysql.lenenc import lenenc, packet
+from proxy.wire.stream import NEED_BYTES, NEED_SERVER
 from tests.mysql.streams import (
     BOTH,
     COLUMN,
@@ -181,6 +182,36 @@ def test_a_file_packet_of_full_length_does_not_end_the_file() -> None:
     assert not client.in_message()
     server.receive(ok(5))
     assert server.is_idle()
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 11, 12, 30])
+def test_a_file_that_the_server_no_longer_wants_is_dropped_to_its_end(size: int) -> None:
+    server, client = attached()
+    feed(client, query("LOAD DATA LOCAL INFILE 'x' INTO TABLE t"))
+    server.receive(packet(b"\xfbx", 1))
+    begun = packet(b"12345678", 2)
+    assert feed(client, begun[:size])[0] == (begun[:size] if size > 3 else b"")
+    server.receive(err(3))
+    assert server.to_client == err(3)
+    assert server.spoilt, "it may take what was on its way for commands"
+    assert feed(client, begun[size:] + packet(b"more", 3) + packet(b"", 4)) == (b"", b"")
+    assert client.error is None
+    assert not client.in_message()
+    assert feed(client, query("SELECT 1"))[0] == query("SELECT 1")
+
+
+def test_a_long_packet_of_an_unwanted_file_is_dropped_with_its_continuation() -> None:
+    server, client = attached()
+    feed(client, query("LOAD DATA LOCAL INFILE 'x' INTO TABLE t"))
+    server.receive(packet(b"\xfbx", 1))
+    full = packet(bytes(MAX_PAYLOAD_BYTES), 2)
+    feed(client, full[:100])
+    server.receive(err(3))
+    client.detach()
+    assert client.demand(full[100:]) == NEED_BYTES
+    assert client.demand(packet(b"", 4)) == NEED_BYTES
+    assert client.demand(query("SELECT 1")) == NEED_SERVER
+    assert client.held == query("SELECT 1")
 
 
 def test_sequence_ids_of_a_files_continued_packets_are_shifted_back() -> None:
