@@ -1,0 +1,121 @@
+"""Commands that few programs send, through the proxy and directly."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import mysql.connector
+import pytest
+
+from tests.support.local_mysql import MARIADB, MYSQL
+from tests.support.mysql_proxy import mysql_proxy_settings
+from tests.support.mysql_wire import Closed, MysqlClient, Refused
+from tests.support.proxy import ProxyProcess, running_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.mysql_servers import MysqlServer
+
+DEBUG, BINLOG_DUMP, UNKNOWN = 0x0D, 0x12, 0xF0
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    mysql_server: MysqlServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProxyProcess]:
+    """A proxy with a pool of one."""
+    made = mysql_proxy_settings(mysql_server, {"max_connections": 1})
+    with running_proxy(made, tmp_path_factory.mktemp("mysql-commands")) as running:
+        yield running
+
+
+def answers(host: str, port: int, code: int) -> list[bytes]:
+    """Send a command, and a query behind it; give the kind and error of what comes."""
+    with MysqlClient(host, port) as client:
+        client.login("app", "app-secret", "app")
+        client.send(bytes([code]))
+        first = client.read()
+        assert client.rows("SELECT 1") == [("1",)]
+    return [first.payload[:9] if first.error else first.payload[:1]]
+
+
+@pytest.mark.parametrize("code", [DEBUG, UNKNOWN])
+def test_a_command_is_answered_as_directly(
+    proxy: ProxyProcess, mysql_server: MysqlServer, code: int
+) -> None:
+    direct = answers(mysql_server.host, mysql_server.port, code)
+    assert answers(proxy.host, proxy.port, code) == direct
+
+
+def test_replication_is_refused(proxy: ProxyProcess) -> None:
+    [answer] = answers(proxy.host, proxy.port, BINLOG_DUMP)
+    assert answer[0] == 0xFF
+
+
+def after_a_wrong_password(host: str, port: int) -> tuple[int, bool]:
+    """Change the user with a wrong password; the error, and whether the session goes on."""
+    with MysqlClient(host, port) as client:
+        client.login("app", "app-secret", "app")
+        with pytest.raises(Refused) as caught:
+            client.change_user("app", "wrong")
+        errno = caught.value.errno
+        try:
+            client.rows("SELECT 1")
+        except (Closed, OSError):
+            return errno, False
+        return errno, True
+
+
+def test_a_wrong_password_on_changing_the_user_ends_the_session(
+    proxy: ProxyProcess, mysql_server: MysqlServer
+) -> None:
+    # MySQL ends it as well; MariaDB lets the user from before go on.
+    direct = after_a_wrong_password(mysql_server.host, mysql_server.port)
+    assert direct == (1045, mysql_server.kind == MARIADB)
+    assert after_a_wrong_password(proxy.host, proxy.port) == (1045, False)
+
+
+def test_query_attributes_arrive(proxy: ProxyProcess, mysql_server: MysqlServer) -> None:
+    if mysql_server.kind != MYSQL:
+        pytest.skip("NOT TESTED: MariaDB has no query attributes")
+    mysql_server.admin("INSTALL COMPONENT 'file://component_query_attributes'")
+    connection: Any = mysql.connector.connect(
+        host=proxy.host, port=proxy.port, user="app", password="app-secret", use_pure=True
+    )
+    try:
+        cursor = connection.cursor()
+        cursor.add_attribute("trace", "abc-1")
+        cursor.execute("SELECT mysql_query_attribute_string('trace'), CONNECTION_ID()")
+        (row,) = cursor.fetchall()
+        assert tuple(map(_text, row)) == ("abc-1", str(connection.connection_id))
+    finally:
+        connection.close()
+        mysql_server.admin("UNINSTALL COMPONENT 'file://component_query_attributes'")
+
+
+def _text(value: object) -> str:
+    return bytes(value).decode() if isinstance(value, (bytes, bytearray)) else str(value)
+
+
+def test_bulk_execution(proxy: ProxyProcess, mysql_server: MysqlServer) -> None:
+    if mysql_server.kind != MARIADB:
+        pytest.skip("NOT TESTED: MySQL has no bulk execution")
+    try:
+        driver: Any = importlib.import_module("mariadb")
+    except ImportError:
+        pytest.skip("NOT TESTED: MariaDB Connector/Python is not installed")
+    connection = driver.connect(
+        host=proxy.host, port=proxy.port, user="app", password="app-secret", database="app"
+    )
+    cursor = connection.cursor()
+    cursor.execute("CREATE OR REPLACE TABLE bulk_items (id INT PRIMARY KEY, name VARCHAR(20))")
+    rows = [(number, None if number % 7 == 0 else f"n{number}") for number in range(500)]
+    cursor.executemany("INSERT INTO bulk_items VALUES (?, ?)", rows)
+    assert cursor.rowcount == len(rows)
+    connection.commit()
+    cursor.execute("SELECT id, name FROM bulk_items ORDER BY id")
+    assert cursor.fetchall() == rows
+    cursor.execute("DROP TABLE bulk_items")
+    connection.close()
