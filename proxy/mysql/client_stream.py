@@ -83,7 +83,7 @@ class MysqlClientStream(StatementStream):
         server = self.server
         if server is not None:
             if server.replies or server.is_forwarding():
-                self.sequence = 1
+                self.sequence = server.next_sequence()
                 server.dirty = True  # Nobody will hear what the command has changed.
             server.client = None
             self.server = None
@@ -122,8 +122,10 @@ class MysqlClientStream(StatementStream):
         return self.greet()
 
     def say(self, error: ProxyError) -> bytes:
-        busy = self.waiting or self.held or (self.server is not None and self.server.replies)
-        return error_packet(error, self.sequence or (1 if busy else 0))
+        server = self.server
+        if server is not None and server.replies:
+            return error_packet(error, server.next_sequence())
+        return error_packet(error, self.sequence or (1 if self.waiting or self.held else 0))
 
     # What the client sends.
 

@@ -92,6 +92,10 @@ class ReplyStream(ServerStream):
         self.told = False
         """The OK packet of the result whose definitions an EOF ended has come, with its flags."""
         self.substitute = b""
+        self.fresh = True
+        """Nothing has come yet of the reply owed next."""
+        self.sequence: i64 = 0
+        """Sequence id of the last packet that came, as its client saw it."""
 
     # What the server sends.
 
@@ -126,6 +130,7 @@ class ReplyStream(ServerStream):
                 if stop > end and self.swallowing and length <= HOLD_LIMIT_BYTES:
                     break  # A row of ours is read whole.
                 self.rows += 1
+                self.fresh = False
                 if self.swallowing or self.eof_due:
                     verdict = self.row(data, pos, stop, end)
             elif stop > end:
@@ -133,6 +138,7 @@ class ReplyStream(ServerStream):
                     self.error = "packet too long"
                 break
             else:
+                self.fresh = False
                 verdict = self.handle(data[pos + 4], data, pos, stop)
                 if self.error:
                     break
@@ -155,6 +161,7 @@ class ReplyStream(ServerStream):
                 # The result is complete already: a server tells its flags in the first EOF, too.
                 parts[eof_at] = packet(self.eof(lasting=False), parts[eof_at][3])
                 eof_at = -1
+            self.sequence = 0 if self.fresh else data[pos + 3] + self.shift
             if stop > end:
                 self.remain = stop - end
                 self.remain_verdict = verdict
@@ -165,10 +172,13 @@ class ReplyStream(ServerStream):
             self.partial = data[pos:]
         if not parts and start == 0 and pos == end and shifted is None:
             self.to_client = data
-            return
-        if start < pos:
+        else:
             parts.append(_cut(data, shifted, start, pos))
-        self.to_client = b"".join(parts)
+            self.to_client = b"".join(parts)
+
+    def next_sequence(self) -> int:
+        """Sequence id of what would go to the client next, in the reply under way."""
+        return 1 if self.swallowing else int((self.sequence + 1) & 0xFF)
 
     def take_substitute(self) -> bytes:
         substitute = self.substitute
@@ -315,6 +325,7 @@ class ReplyStream(ServerStream):
         """A reply has come to its end."""
         del self.replies[0]
         self.phase = FIRST
+        self.fresh = True
         self.shift = 0
         self.eof_due = False
         self.eof_warnings = 0

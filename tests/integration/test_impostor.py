@@ -3,59 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import struct
-import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import messages as wire
-from tests.support.local_postgres import free_port
+from tests.support.impostor import Behaviour, Impostor, StartImpostor, Tap, reset_at_close
 from tests.support.proxy import ProxyProcess, ProxySettings
 from tests.support.wire import Closed, WireClient, connect
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from tests.support.proxy import StartProxy
     from tests.support.servers import PostgresServer
-
-
-class Impostor:
-    """A server of our own: it runs one function per connection."""
-
-    def __init__(self, behave: Callable[[socket.socket], None]) -> None:
-        self.behave = behave
-        self.host, self.port = "127.0.0.1", free_port()
-        self.accepted = 0
-        self._listener = socket.create_server((self.host, self.port))
-        self._threads = [threading.Thread(target=self._run, daemon=True)]
-        self._threads[0].start()
-
-    def _run(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                self.accepted += 1
-                thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError, Closed):
-            connection.settimeout(20)
-            self.behave(connection)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._listener.close()
-
-
-Behaviour = Callable[[socket.socket], None]
-StartImpostor = Callable[[Behaviour], tuple[Impostor, ProxyProcess]]
 
 
 @pytest.fixture
@@ -102,10 +66,6 @@ ROW = (
 )
 
 
-def _reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 def _greet(connection: socket.socket) -> None:
     connection.recv(4096)
     connection.sendall(GREETING)
@@ -116,33 +76,6 @@ def _answer_all(connection: socket.socket) -> None:
     _greet(connection)
     while connection.recv(65536):
         connection.sendall(ROW)
-
-
-class Tap:
-    """Passes everything on to a real server until a client says the word."""
-
-    def __init__(
-        self, server: PostgresServer, word: bytes, then: Behaviour, *, resume: bool = False
-    ) -> None:
-        self.server, self.word, self.then, self.resume = server, word, then, resume
-
-    def __call__(self, connection: socket.socket) -> None:
-        with socket.create_connection((self.server.host, self.server.port)) as real:
-            back = threading.Thread(target=self._back, args=(real, connection), daemon=True)
-            back.start()
-            while data := connection.recv(65536):
-                if self.word not in data:
-                    real.sendall(data)
-                    continue
-                self.then(connection)
-                if not self.resume:
-                    return
-
-    def _back(self, real: socket.socket, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := real.recv(65536):
-                connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
 
 
 def test_impostors_are_believable(server: PostgresServer) -> None:
@@ -242,7 +175,7 @@ def test_server_breaks_off(
         connection.sendall(BROKEN_REPLIES[name])
         if way == "reset":
             time.sleep(0.05)
-            _reset(connection)
+            reset_at_close(connection)
 
     _, proxy = impostor(Tap(server, b"break it", behave))
     with connect(proxy.host, proxy.port) as client, connect(proxy.host, proxy.port) as other:
