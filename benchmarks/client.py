@@ -108,6 +108,12 @@ class Client:
         while (await self._message())[0] != ord("Z"):
             pass
 
+    @property
+    def port(self) -> int:
+        """Its own TCP port."""
+        own: tuple[str, int] = self._writer.get_extra_info("sockname")
+        return own[1]
+
     def vanish(self) -> None:
         """Be gone without a word to the protocol."""
         self._writer.transport.abort()

@@ -6,7 +6,19 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import build, burst, machine, memory, mysql, peers, profile, relay, report, scanners
+from benchmarks import (
+    build,
+    burst,
+    machine,
+    memory,
+    mysql,
+    peers,
+    profile,
+    relay,
+    report,
+    scanners,
+    skew,
+)
 from tests.support.local_postgres import NoServer
 
 if TYPE_CHECKING:
@@ -84,7 +96,9 @@ def _scale(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     estimate_s = relay.length_s(chosen, rounds, names)
     print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
     facts = _facts(rivals)
-    return report.write(facts, relay.measure(chosen, teams, rounds), "scale")
+    written = report.write(facts, relay.measure(chosen, teams, rounds), "scale")
+    title = "Two workers, one budget"
+    return [*written, *report.write_plain(facts, skew.measure(), "skew", title)]
 
 
 def _profile(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
