@@ -14,6 +14,7 @@ from proxy.mysql import pipeline as pl
 from proxy.mysql.constants import (
     COM_FIELD_LIST,
     COM_INIT_DB,
+    COM_PING,
     COM_QUERY,
     COM_RESET_CONNECTION,
     COM_SET_OPTION,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from proxy.wire.dialect import Login
     from proxy.wire.stream import ServerStream
 
-_KEEPING: Final = (COM_INIT_DB, COM_SET_OPTION)
+_KEEPING: Final = (COM_INIT_DB, COM_PING, COM_SET_OPTION)
 """MySQL leaves the diagnostics area alone for these, and tells how many messages are there."""
 _KINDS: Final = {COM_FIELD_LIST: pl.DEFINITIONS, COM_STATISTICS: pl.TEXT}
 
@@ -272,6 +273,8 @@ class MysqlClientStream(StatementStream):
     ) -> bool:
         """Answer what asks for the outcome of a statement that ran on another connection."""
         session = self.session
+        if effects.reads_diagnostics and effects.shows == fx.SHOWS_NOTHING:
+            session.asks_outcome = True
         if session.is_fresh_on(server):
             return False
         if effects.shows != fx.SHOWS_NOTHING:

@@ -14,6 +14,7 @@ from typing import Final
 from proxy.mysql import effects
 from proxy.mysql.effects import Effects, Kill
 from proxy.mysql.suspicion import is_suspicious
+from proxy.mysql.text_so_far import TextSoFar
 from proxy.mysql.tokens import Token, statements
 
 LONGEST_TEXT: Final = 1 << 16
@@ -83,10 +84,13 @@ def _examine(sql: bytes, no_backslash_escapes: bool, multibyte: bool) -> Effects
     if len(parts) > 1 and b"sql_mode" in sql.lower():
         _suspect_all(sql, found, strip=False)
         return found
+    so_far = TextSoFar(conditional=b"/*!" in sql or b"/*M!" in sql)
     for tokens in parts:
+        so_far.before(found)
         if _is_compound(tokens):
             _suspect_all(sql, found, strip=False)
         _read_statement(tokens, found)
+        so_far.after(tokens, found)
     if len(parts) == 1 and b"/*!" not in sql and b"/*M!" not in sql:
         _read_whole(parts[0], found)
     return found if _says_something(found) else None
@@ -119,8 +123,8 @@ def _suspect_all(sql: bytes, found: Effects, *, strip: bool) -> None:
     found.reads_last_insert_id |= b"last_insert_id" in text or b"identity" in text
     found.reads_diagnostics |= any(
         word in text
-        for word in (b"row_count", b"found_rows", b"diagnostics", b"warning", b"error_count")
-    )
+        for word in (b"row_count", b"found_rows", b"diagnostics", b"warning_count", b"error_count")
+    ) or (b"show" in text and (b"warnings" in text or b"errors" in text))
     found.calc_found_rows |= b"sql_calc_found_rows" in text
     if b"binlog" in text:
         found.permanent = "binlog"
@@ -241,11 +245,9 @@ def _read_functions(tokens: list[Token], words: list[bytes], found: Effects) -> 
             found.reads_last_insert_id = True
         elif word in (b"row_count", b"found_rows"):
             call = _read_call(tokens, words, index)
-            if call is None:
-                found.reads_diagnostics = True
-            else:
+            if call is not None:
                 found.outcome_calls.append((*call, word))
-        elif word == b"diagnostics":
+        elif word == b"diagnostics" and words[index - 1] in (b"get", b"current", b"stacked"):
             found.reads_diagnostics = True
         elif word == b"sql_calc_found_rows":
             found.calc_found_rows = True

@@ -41,7 +41,7 @@ from proxy.mysql.messages import Ok, eof_payload, err_payload, ok_payload, only_
 from proxy.mysql.query_attributes import text_start
 from proxy.mysql.reply import error_payload
 from proxy.mysql.session import Session
-from proxy.mysql.session_state import MULTI_STATEMENTS
+from proxy.mysql.session_state import MULTI_STATEMENTS, STATEMENT_OUTCOME
 from proxy.mysql.suspicion import is_suspicious
 from proxy.wire.dialect import Kill, LogInAgain
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
@@ -157,6 +157,8 @@ class RestingStream(ClientStream):
             self.terminated = True
             return True
         if code == COM_PING:
+            if attached and self.session.pin_reason() == STATEMENT_OUTCOME:
+                return False  # The server must know of it to answer for it.
             self.answer(self.plain_ok())
             self.session.pinged()
             return True
@@ -192,12 +194,16 @@ class RestingStream(ClientStream):
         self.session.heard_our_error(errno, text)
 
     def answer_outcome_unknown(self) -> None:
-        """Refuse ROW_COUNT() and its like rather than answer with another session's number."""
+        """Refuse ROW_COUNT() and its like rather than answer with another session's number.
+
+        From here on the session stays where its statements run, so this happens only once.
+        """
+        self.session.asks_outcome = True
         self.answer_error(
             1235,
             "42000",
             "Tidegate cannot tell what the previous statement did: it ran on another server"
-            " connection. Ask within the same transaction",
+            " connection. From now on this session keeps its connection",
         )
 
     def reset_alone(self) -> bool:
@@ -294,8 +300,10 @@ class RestingStream(ClientStream):
     def statement_alone(self, code: int, payload: bytes) -> bool:
         statement = self.statement(payload)
         if code == COM_STMT_CLOSE:
-            if statement is not None and not self.close_on_server(statement):
-                del self.statements[statement.number]
+            if statement is not None:
+                self.session.note_asking(statement.number, False)
+                if not self.close_on_server(statement):
+                    del self.statements[statement.number]
             return True
         if statement is None or len(payload) < 5:
             self.unknown_statement(code, int.from_bytes(payload[1:5], "little"))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SESSION_POOLING: Final = "session_pooling"
 MULTI_STATEMENTS: Final = "multi_statements"
+STATEMENT_OUTCOME: Final = "statement_outcome"
 _NONE_HELD: Final[frozenset[int]] = frozenset()
 
 
@@ -49,6 +50,10 @@ class SessionState:
         """Reason to stay pinned until the next statement."""
         self.permanent = ""
         """Reason to stay pinned until the session is reset."""
+        self.asks_outcome = False
+        """It has asked for what a statement did in a way that only the server can answer."""
+        self.asking: frozenset[int] = _NONE_HELD
+        """Prepared statements that ask for it when they are executed."""
         self.temporary: frozenset[bytes] = NO_NAMES
         """Temporary tables, with an unknown one for what cannot be told apart."""
         self.locks: frozenset[bytes] = NO_NAMES
@@ -86,6 +91,13 @@ class SessionState:
         elif self.holding:
             self.holding -= {number}
 
+    def note_asking(self, number: int, asks: bool) -> None:
+        """Note whether the session has a prepared statement that asks what the last one did."""
+        if asks:
+            self.asking |= {number}
+        elif self.asking:
+            self.asking -= {number}
+
     def pin_reason(self) -> str:
         """Why the session keeps its server connection; empty if it does not."""
         if self.permanent:
@@ -94,6 +106,8 @@ class SessionState:
             return REASONS[self.pins & -self.pins]
         if self.holding:
             return "prepared_statement_in_use"
+        if self.asks_outcome or self.asking:
+            return STATEMENT_OUTCOME
         return self.lingering
 
     def reset(self, settings: Settings) -> None:
@@ -111,6 +125,8 @@ class SessionState:
         self.found_rows = None
         self.lingering = ""
         self.permanent = SESSION_POOLING if session_pooling else ""
+        self.asks_outcome = False
+        self.asking = _NONE_HELD
         self.holding = _NONE_HELD
         self.effects = None
         self.begun = False

@@ -105,6 +105,10 @@ class StatementStream(RestingStream):
             self.session.heard_prepared(warnings, self.server)
         self.statements[statement.number] = statement
         self.prepared_last = statement
+        effects = statement.effects
+        if effects is not None and (effects.reads_diagnostics or effects.outcome_calls):
+            # Known numbers cannot be put into it: until it is closed, the session stays.
+            self.session.note_asking(statement.number, True)
 
     def of_statement(
         self, code: int, server: MysqlServerStream, data: bytes, payload: bytes, length: int
@@ -191,6 +195,7 @@ class StatementStream(RestingStream):
         known = statement.statement
         preparation = Preparation(statement, ours=True)
         preparation.silent = silent
+        server.last_session = None  # From here on it tells of this statement.
         # A statement means what it meant when it was prepared, whatever has been set since.
         then = self.shared.settings.updated(
             session.settings, {name: known.settings.values.get(name) for name in PARSE_TIME}

@@ -61,3 +61,34 @@ def test_what_cannot_be_prepared_again_fails_as_its_execution(mysql_server: Mysq
     assert session.exchange(execute, relay.connections[1])[0].errno == 1146
     assert session.query("SELECT 1")[2].payload == b"\x011"
     relay.close()
+
+
+def test_a_statement_that_asks_what_the_last_one_did_keeps_the_connection(
+    mysql_server: MysqlServer,
+) -> None:
+    relay = Relay(mysql_server)
+    session = Session(relay, CAPABILITIES)
+    session.exchange(b"\x16SELECT ROW_COUNT()", relay.connections[0])
+    assert session.stream.pin_reason() == "statement_outcome"
+    execute = b"\x17" + struct.pack("<IBI", 1, 0, 1)
+    session.exchange(b"\x03SELECT 1")
+    assert session.exchange(execute)[2].payload == b"\0\0" + struct.pack("<q", -1)
+    session.exchange(b"\x0e")
+    assert session.exchange(execute)[2].payload == b"\0\0" + struct.pack("<q", 0)
+    session.exchange(b"\x19" + struct.pack("<I", 1))
+    assert session.stream.pin_reason() == ""
+    relay.close()
+
+
+def test_after_the_first_get_diagnostics_the_session_stays(mysql_server: MysqlServer) -> None:
+    relay = Relay(mysql_server)
+    session = Session(relay, CAPABILITIES)
+    ask = b"\x03GET DIAGNOSTICS @n = NUMBER"
+    session.exchange(b"\x03SELECT 1", relay.connections[0])
+    assert session.exchange(ask, relay.connections[1])[-1].errno == 1235
+    assert session.stream.pin_reason() == "statement_outcome"
+    session.exchange(b"\x03SELECT 1")
+    assert not session.exchange(ask)[-1].error
+    session.exchange(b"\x1f")
+    assert session.stream.pin_reason() == ""
+    relay.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.differential.mysql.scripts.tables import ITEMS
-from tests.differential.mysql.steps import command, execute, prepare, script
+from tests.differential.mysql.steps import close, command, execute, prepare, script
 from tests.support import mysql_messages as wire
 
 PING = command(wire.PING)
@@ -55,6 +55,61 @@ DIAGNOSTICS = (
         "SHOW WARNINGS",
         "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'harsh'",
         "SHOW WARNINGS",
+    ),
+    script(
+        "outcomes within one text",
+        "SELECT id FROM items",
+        "UPDATE items SET price = 7 WHERE id < 3; SELECT ROW_COUNT()",
+        "SELECT id FROM items ORDER BY id LIMIT 2; SELECT FOUND_ROWS()",
+        "SELECT ROW_COUNT(); UPDATE items SET price = 8 WHERE id < 3; SELECT ROW_COUNT()",
+        WARNED,
+        "SELECT id FROM items; SHOW WARNINGS",
+        "SELECT CAST('x' AS SIGNED) FROM items; SELECT @@warning_count; SHOW WARNINGS",
+        WARNED,
+        "SELECT id FROM items; SELECT @@warning_count",
+        before=ITEMS,
+    ),
+    script(
+        "columns named like outcomes",
+        "CREATE TABLE diagnostics (row_count INT, found_rows INT)",
+        "INSERT INTO diagnostics (row_count, found_rows) VALUES (1, 2)",
+        "SELECT row_count, d.found_rows FROM diagnostics d",
+        "DROP TABLE diagnostics",
+    ),
+    script(
+        "diagnostics asked for again and again",
+        "BEGIN",
+        "GET DIAGNOSTICS @n = NUMBER",
+        "COMMIT",
+        "UPDATE items SET price = 9",
+        "GET DIAGNOSTICS @n = NUMBER, @r = ROW_COUNT",
+        "SELECT @n, @r",
+        "SELECT nosuch",
+        "GET CURRENT DIAGNOSTICS CONDITION 1 @e = MYSQL_ERRNO, @m = MESSAGE_TEXT",
+        "SELECT @e, @m",
+        command(wire.RESET_CONNECTION),
+        "SELECT 1",
+        before=ITEMS,
+    ),
+    script(
+        "outcomes asked for by prepared statements",
+        prepare("SELECT ROW_COUNT(), @@warning_count, @@error_count"),
+        prepare("SELECT FOUND_ROWS()"),
+        "UPDATE items SET price = 3",
+        execute(0),
+        WARNED,
+        execute(0),
+        "SELECT id FROM items",
+        execute(1),
+        "SELECT nosuch",
+        execute(0),
+        execute(1),
+        close(1),
+        "DELETE FROM items WHERE id = 1",
+        execute(0),
+        close(0),
+        "SELECT ROW_COUNT()",
+        before=ITEMS,
     ),
     script(
         "insert ids",
