@@ -274,7 +274,7 @@ class MysqlClientStream(StatementStream):
         """Answer what asks for the outcome of a statement that ran on another connection."""
         session = self.session
         if effects.reads_diagnostics and effects.shows == fx.SHOWS_NOTHING:
-            session.asks_outcome = True
+            session.note_asking(0, True)
         if session.is_fresh_on(server):
             return False
         if effects.shows != fx.SHOWS_NOTHING:

@@ -198,7 +198,7 @@ class RestingStream(ClientStream):
 
         From here on the session stays where its statements run, so this happens only once.
         """
-        self.session.asks_outcome = True
+        self.session.note_asking(0, True)
         self.answer_error(
             1235,
             "42000",

@@ -50,10 +50,8 @@ class SessionState:
         """Reason to stay pinned until the next statement."""
         self.permanent = ""
         """Reason to stay pinned until the session is reset."""
-        self.asks_outcome = False
-        """It has asked for what a statement did in a way that only the server can answer."""
         self.asking: frozenset[int] = _NONE_HELD
-        """Prepared statements that ask for it when they are executed."""
+        """Prepared statements that ask what a statement did; 0 for texts that did."""
         self.temporary: frozenset[bytes] = NO_NAMES
         """Temporary tables, with an unknown one for what cannot be told apart."""
         self.locks: frozenset[bytes] = NO_NAMES
@@ -65,10 +63,8 @@ class SessionState:
         """Prepared statements with a cursor or long data on the server connection."""
         # What the statement under way may do.
         self.effects: Effects | None = None
-        self.several = False
-        """It may be several statements."""
-        self.keeps = False
-        """It leaves the diagnostics area as it is."""
+        self.several = False  # It may be several statements.
+        self.keeps = False  # It leaves the diagnostics area as it is.
         self.due = Due()
         self.asked: frozenset[str] = NO_VARIABLES
         """System variables that the server is being asked for; user variables in the next."""
@@ -92,7 +88,10 @@ class SessionState:
             self.holding -= {number}
 
     def note_asking(self, number: int, asks: bool) -> None:
-        """Note whether the session has a prepared statement that asks what the last one did."""
+        """Note whether the session has a prepared statement that asks what the last one did.
+
+        Only the server can answer that; number 0 stands for texts.
+        """
         if asks:
             self.asking |= {number}
         elif self.asking:
@@ -106,7 +105,7 @@ class SessionState:
             return REASONS[self.pins & -self.pins]
         if self.holding:
             return "prepared_statement_in_use"
-        if self.asks_outcome or self.asking:
+        if self.asking:
             return STATEMENT_OUTCOME
         return self.lingering
 
@@ -125,7 +124,6 @@ class SessionState:
         self.found_rows = None
         self.lingering = ""
         self.permanent = SESSION_POOLING if session_pooling else ""
-        self.asks_outcome = False
         self.asking = _NONE_HELD
         self.holding = _NONE_HELD
         self.effects = None
