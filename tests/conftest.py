@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from hypothesis import settings
 
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.local_postgres import NoServer
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.proxy import StartProxy
+
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("tidegate")
+settings.load_profile("tidegate")
 
 
 class Place(Protocol):

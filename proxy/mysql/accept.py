@@ -25,6 +25,7 @@ from proxy.mysql import auth
 from proxy.mysql import handshake as wire
 from proxy.mysql.capabilities import ClientFacts, TargetProfile, offered
 from proxy.mysql.constants import (
+    CLIENT_COMPRESS,
     CLIENT_PLUGIN_AUTH,
     CLIENT_PROTOCOL_41,
     CLIENT_SSL,
@@ -162,6 +163,9 @@ def _response(
         raise BadHandshake(f"Bad handshake: {error}") from error
     if not response.capabilities & CLIENT_PROTOCOL_41:
         raise BadHandshake("Bad handshake: the client does not speak the protocol of MySQL 4.1")
+    if response.capabilities & CLIENT_COMPRESS:
+        # One that asks without having been offered it may compress from here on.
+        raise BadHandshake("Bad handshake: compression is not offered here")
     return tls, response
 
 

@@ -160,7 +160,7 @@ def test_what_goes_is_kept_until_a_restart_or_goes_at_once() -> None:
 
 
 @given(configurations(), configurations())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_applying_leaves_what_needs_a_restart(old: Config, new: Config) -> None:
     found = compare(old, new)
     assert (not found) == (old == new)

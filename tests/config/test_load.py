@@ -313,28 +313,26 @@ def parse_or_refuse(table: dict[str, Any]) -> None:
 
 
 @given(st.dictionaries(names, anything, max_size=3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_arbitrary_values_raise_nothing_else(table: dict[str, Any]) -> None:
     parse_or_refuse(table)
 
 
 @given(table_of(Config))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_arbitrary_configurations_raise_nothing_else(table: dict[str, Any]) -> None:
     parse_or_refuse(table)
 
 
 @given(st.text())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_arbitrary_text_raises_nothing_else(text: str) -> None:
     with pytest.raises(ConfigError):
         parse(text, source="a.toml")
 
 
 @given(st.binary(max_size=60))
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_arbitrary_bytes_raise_nothing_else(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "tidegate.toml"
     file.write_bytes(data)

@@ -75,7 +75,7 @@ def configurations() -> st.SearchStrategy[Config]:
 
 
 @given(configurations())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_written_reads_back_the_same(config: Config) -> None:
     assert parse(to_toml(config, redacted=False), source="") == config
 

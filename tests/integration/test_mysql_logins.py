@@ -304,9 +304,7 @@ def _last_words(connection: socket.socket) -> bytes:
     return said
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(PIECES, min_size=1, max_size=3))
 def test_bad_input_ends_in_an_error_and_harms_nobody(
     proxy: ProxyProcess, neighbour: MysqlClient, pieces: list[bytes]

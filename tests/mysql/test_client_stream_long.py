@@ -67,7 +67,7 @@ def prepared(number: int, parameters: int) -> bytes:
     return b"".join(packet(payload, 1 + i) for i, payload in enumerate(payloads))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     length=st.sampled_from(LENGTHS),
     cuts=st.lists(st.integers(0, 2 * MAX_PAYLOAD_BYTES + 20), max_size=5),

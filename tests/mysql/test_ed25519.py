@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from proxy.mysql.ed25519 import SIGNATURE_BYTES, is_signature, sign
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=64))
 def test_a_signature_is_the_one_that_a_library_makes(secret: bytes, message: bytes) -> None:
     assert sign(secret, message) == Ed25519PrivateKey.from_private_bytes(secret).sign(message)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.binary(max_size=40), st.binary(max_size=40), st.data())
 def test_a_signature_is_that_of_one_password_and_message(
     password: bytes, message: bytes, data: st.DataObject

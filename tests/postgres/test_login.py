@@ -295,7 +295,7 @@ def test_server_that_closes() -> None:
         max_size=6,
     )
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_garbage_raises_nothing_of_its_own(pieces: list[bytes]) -> None:
     player = client("secret")
     try:

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import (
@@ -99,7 +99,6 @@ def test_rfc_7677_example_as_server() -> None:
     st.binary(min_size=1, max_size=32),
     st.binary(min_size=4, max_size=18),
 )
-@settings(deadline=None)
 def test_both_sides_agree(
     password: bytes, attempt: bytes, bound: bool, salt: bytes, nonce: bytes
 ) -> None:

@@ -137,9 +137,7 @@ def test_a_literal_means_the_same_whatever_the_connection(
         run(client, b"DISCARD ALL")
 
 
-@hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=VALUES)
 def test_any_text_is_read_back(client: WireClient, text: str) -> None:
     assert value(client, quote_literal(text)) == text
@@ -285,9 +283,7 @@ SOME = st.dictionaries(
 )
 
 
-@hypothesis_settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(SOME, max_size=4))
 def test_any_sequence_of_sessions(client: WireClient, steps: list[dict[str, str]]) -> None:
     table = SettingsTable()

@@ -224,7 +224,6 @@ def play(
 
 SHARING = settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

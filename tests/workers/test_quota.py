@@ -131,7 +131,7 @@ class World:
                     self.hear(index)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(budget=st.integers(1, 12), workers=st.integers(1, 4), data=st.data())
 def test_never_above_the_budget_whatever_happens(
     budget: int, workers: int, data: st.DataObject
@@ -163,7 +163,7 @@ def test_never_above_the_budget_whatever_happens(
         world.check()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     budget=st.integers(1, 20),
     first=st.lists(st.integers(0, 30), min_size=2, max_size=4),
