@@ -21,6 +21,7 @@ from proxy.errors import (
 )
 from proxy.metrics.counters import EndpointCounters, PoolCounters
 from proxy.net.address import is_local, is_private
+from proxy.net.entrance import Entrance
 from proxy.net.errands import Errands
 from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
@@ -80,6 +81,7 @@ class Gateway:
         self.clients: dict[int, ClientLink] = {}
         self.servers: set[ServerLink] = set()
         self.logins: set[ConversationProtocol] = set()
+        self.entrance = Entrance()
         self.draining = False
         self.available = True
         """The last attempt to open a server connection succeeded."""
@@ -169,16 +171,23 @@ class Gateway:
             raise TooManyClients("sorry, too many clients already")
         if not self.dialect.speaks_first:
             arrival.direct_tls = await connection.first_byte() == TLS_HANDSHAKE
-        context = self.tls.context if self.tls is not None else None
-        conversation = self.dialect.accept(arrival)
-        result: Login | Cancel = await connection.run(
-            conversation,
-            context=context,
-            server_side=True,
-            own_certificate=self.tls.certificate_der if self.tls is not None else b"",
-            fetch=self._fetch,
-        )
-        return result
+        let_next_in = await self.entrance.enter()
+
+        async def fetch(asked: Fetch | FetchTarget) -> Any:
+            if isinstance(asked, Fetch):
+                let_next_in()
+            return await self._fetch(asked)
+
+        try:
+            return await connection.run(
+                self.dialect.accept(arrival),
+                context=self.tls.context if self.tls is not None else None,
+                server_side=True,
+                own_certificate=self.tls.certificate_der if self.tls is not None else b"",
+                fetch=fetch,
+            )
+        finally:
+            let_next_in()
 
     async def _fetch(self, fetch: Fetch | FetchTarget) -> Any:
         if isinstance(fetch, FetchTarget):
@@ -188,9 +197,8 @@ class Gateway:
             return self.dialect.client_secret("", None, {})
         method = entry.client_auth
         if method == "trust":
-            return self.dialect.client_secret(
-                "trust-anywhere" if entry.allow_trust_from_network else "trust", None, {}
-            )
+            anywhere = "-anywhere" if entry.allow_trust_from_network else ""
+            return self.dialect.client_secret(method + anywhere, None, {})
         try:
             held = await self.credentials.get(entry.credential, fetch.user)
         except CredentialError as error:
