@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tidegate")
 
-ACCEPT_BATCH: Final = 32
+ACCEPT_BATCH: Final = 8
 """Clients accepted before the event loop looks at anything else."""
 PAUSE_S: Final = 0.2
 """Rest after the system has run out of descriptors or memory."""

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 8
 """Clients that are let in together."""
-HOLD_S: Final = 0.01
-"""Seconds after which the next one is let in, however far this one has come: 800 clients a second
-are let in whatever they do."""
+HOLD_S: Final = 0.02
+"""Seconds that a client is waited for before the next one is let in: 400 slow clients a second come
+in. Time in which the event loop was busy is not the client's."""
+MOST_S: Final = 0.25
+"""Seconds after which the next one is let in however busy the event loop is."""
 
 
 class Entrance:
@@ -59,7 +61,21 @@ class Passage:
 
     def __init__(self, ended: Callable[[], None], hold_s: float) -> None:
         self._ended: Callable[[], None] | None = ended
-        self._timer = asyncio.get_running_loop().call_later(hold_s, self.end)
+        self._hold_s = hold_s
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + MOST_S
+        self._wait()
+
+    def _wait(self) -> None:
+        self._due = self._loop.time() + self._hold_s
+        self._timer = self._loop.call_at(self._due, self._waited)
+
+    def _waited(self) -> None:
+        now = self._loop.time()
+        if now - self._due > self._hold_s / 2 and now < self._deadline:
+            self._wait()
+        else:
+            self.end()
 
     def end(self) -> None:
         """Let the next one in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -74,3 +75,15 @@ async def test_who_leaves_just_as_its_turn_comes_passes_it_on() -> None:
         await impatient
     async with asyncio.timeout(5):
         (await patient)()
+
+
+async def test_while_the_loop_is_busy_nobody_is_slow() -> None:
+    entrance = Entrance(1, 0.01)
+    await entrance.enter()
+    waiting = asyncio.create_task(entrance.enter())
+    await settled()
+    time.sleep(0.05)  # noqa: ASYNC251 - the loop must be held up
+    await settled()
+    assert not waiting.done()
+    async with asyncio.timeout(5):
+        await waiting
