@@ -180,7 +180,8 @@ class StatementStream(RestingStream):
         if insert and sent is not None:
             payload = with_types(payload, sent, insert)
             length += len(insert)
-        cursor = code == COM_STMT_EXECUTE and bool(payload[5] & CURSOR_TYPE_READ_ONLY)
+        flags = payload[5] if len(payload) > 5 else 0  # The server says what is wrong with it.
+        cursor = code == COM_STMT_EXECUTE and bool(flags & CURSOR_TYPE_READ_ONLY)
         self.executing = statement if cursor else None
         session.hold(statement.number, False)
         session.begins(effects)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import struct
 from typing import TYPE_CHECKING, Any
 
 import mysql.connector
 import pytest
 
+from tests.support import mysql_messages as wire
 from tests.support.local_mysql import MARIADB, MYSQL
 from tests.support.mysql_proxy import mysql_proxy_settings
-from tests.support.mysql_wire import Closed, MysqlClient, Refused
+from tests.support.mysql_wire import Closed, MysqlClient, Refused, connect
 from tests.support.proxy import ProxyProcess, running_proxy
 
 if TYPE_CHECKING:
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
     from tests.support.mysql_servers import MysqlServer
 
-DEBUG, BINLOG_DUMP, UNKNOWN = 0x0D, 0x12, 0xF0
+PROCESS_INFO, DEBUG, BINLOG_DUMP, UNKNOWN, BULK_EXECUTE = 0x0A, 0x0D, 0x12, 0xF0, 0xFA
+BULK_OPERATIONS = 1 << 2
+"""MARIADB_CLIENT_STMT_BULK_OPERATIONS, among MariaDB's own capabilities."""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,75 @@ def test_a_command_is_answered_as_directly(
 ) -> None:
     direct = answers(mysql_server.host, mysql_server.port, code)
     assert answers(proxy.host, proxy.port, code) == direct
+
+
+def test_process_info(proxy: ProxyProcess, mysql_server: MysqlServer) -> None:
+    told = []
+    for place in (mysql_server, proxy):
+        with connect(place.host, place.port, "app", "app-secret", "app") as client:
+            reply = client.exchange(bytes([PROCESS_INFO]))
+            columns = [p.payload for p in reply if p.payload.startswith(b"\3def")]
+            told.append((columns, [p.payload for p in reply if p.error]))
+            assert client.rows("SELECT 1") == [("1",)]
+    assert told[0] == told[1]
+    assert any(told[0])
+
+
+def bulk(first: bytes, *rows: tuple[int, bytes | None]) -> bytes:
+    """Encode COM_STMT_BULK_EXECUTE of statement 1; ``first`` are the flags, perhaps the types."""
+    body = bytes([BULK_EXECUTE]) + struct.pack("<I", 1) + first
+    for number, name in rows:
+        body += b"\0" + struct.pack("<q", number)
+        body += b"\1" if name is None else b"\0" + wire.lenenc(name)
+    return body
+
+
+def test_bulk_execution_on_the_wire(proxy: ProxyProcess, mysql_server: MysqlServer) -> None:
+    """The types come with the first execution only, and another session uses the connection."""
+    if mysql_server.kind != MARIADB:
+        pytest.skip("NOT TESTED: MySQL has no bulk execution")
+    typed = b"\x80\0\x08\0\xfd\0"
+    told = []
+    for place in (mysql_server, proxy):
+        mysql_server.admin("CREATE OR REPLACE TABLE app.bulk_raw (id BIGINT, name TEXT)")
+        with MysqlClient(place.host, place.port) as client:
+            capabilities = wire.BASE & ~wire.LONG_PASSWORD
+            client.login(
+                "app", "app-secret", "app", capabilities=capabilities, extended=BULK_OPERATIONS
+            )
+            client.exchange(bytes([wire.PREPARE]) + b"INSERT INTO bulk_raw VALUES (?, ?)")
+            replies = [client.exchange(bulk(typed, (1, b"one"), (2, None)))]
+            with connect(place.host, place.port, "app", "app-secret", "app") as other:
+                other.rows("SELECT 1")
+                other.query("RESET QUERY CACHE")
+            replies.append(client.exchange(bulk(b"\0\0", (3, b"three"), (4, b"x" * 300))))
+            replies.append(client.exchange(bulk(typed, (5, b"five"))[:-3]))
+            stored = client.rows("SELECT id, name FROM bulk_raw ORDER BY id")
+        told.append(([[p.payload for p in reply] for reply in replies], stored))
+    assert told[0] == told[1]
+    assert told[1][1][1:3] == [("2", None), ("3", "three")]
+    mysql_server.admin("DROP TABLE app.bulk_raw")
+
+
+def test_changing_to_another_user_with_a_wrong_schema(
+    proxy: ProxyProcess, mysql_server: MysqlServer
+) -> None:
+    told = []
+    for place in (mysql_server, proxy):
+        errors: list[list[tuple[Any, ...]]] = []
+        for schema in ("nowhere", "no" * 40, "mysql"):
+            with connect(place.host, place.port, "app", "app-secret", "app") as client:
+                try:
+                    client.change_user("other", "other-secret", schema)
+                    errors.append(client.rows("SELECT CURRENT_USER(), DATABASE()"))
+                except Refused as error:
+                    errors.append([error.args])
+        told.append(errors)
+        with connect(place.host, place.port, "app", "app-secret", "app") as client:
+            client.change_user("other", "other-secret", "other")
+            assert client.rows("SELECT CURRENT_USER(), DATABASE()") == [("other@%", "other")]
+    assert told[0] == told[1]
+    assert told[1][0][0][0] == 1044
 
 
 def test_replication_is_refused(proxy: ProxyProcess) -> None:

@@ -133,8 +133,9 @@ class MysqlClient:
         capabilities: int = wire.BASE,
         collation: int = 45,
         tls: ssl.SSLContext | None = None,
+        extended: int = 0,
     ) -> Packet:
-        """Log in and give the final OK. Raises ``Refused``."""
+        """Log in and give the final OK; ``extended`` are MariaDB's own. Raises ``Refused``."""
         first = self.read()
         if first.error:
             raise Refused(first)
@@ -142,7 +143,8 @@ class MysqlClient:
         wanted = capabilities & self.greeting.capabilities
         wanted |= wire.WITH_DB if database else 0
         self.capabilities = wanted
-        head = struct.pack("<IIB23x", wanted | (wire.SSL if tls else 0), 1 << 26, collation)
+        flags = wanted | (wire.SSL if tls else 0)
+        head = struct.pack("<IIB19xI", flags, 1 << 26, collation, extended)
         if tls:
             self.send(head, self.sequence)
             self.sequence += 1
