@@ -128,6 +128,13 @@ class Pipeline:
         """Every owed reply, in order."""
         return self.replies[self.head :]
 
+    def awaits_sync(self) -> bool:
+        """Whether the last reply owed is one that the server may keep to itself until a Sync."""
+        if self.is_empty():
+            return False
+        kind = self.replies[-1].kind
+        return kind != COPY_END and not _ends_with_ready_for_query(kind)
+
     def has_backlog(self) -> bool:
         """Whether more than one ReadyForQuery is owed to the client."""
         found = 0

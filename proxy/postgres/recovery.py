@@ -36,7 +36,7 @@ def unstick(stream: PostgresServerStream) -> bytes:
     if stream.pipeline.copying:
         stream.pipeline.push(pl.COPY_END_REPLY)
         message = _COPY_FAIL
-    if stream.unsynced or stream.pipeline.skipping:
+    if stream.unsynced or stream.pipeline.skipping or stream.pipeline.awaits_sync():
         if stream.executed and not message and not stream.pipeline.skipping:
             stream.pipeline.push(pl.OWN_ABORT_REPLY)
             message = _ABORT

@@ -104,6 +104,33 @@ def test_client_gone_before_sync(single: ProxyProcess, server: PostgresServer, w
     assert len(server.backends(usename="app")) == 1
 
 
+@pytest.mark.parametrize("way", ["close", "terminate"])
+def test_client_gone_while_statements_wait_to_be_closed(
+    server: PostgresServer, start_proxy: StartProxy, way: str
+) -> None:
+    """The Close that goes ahead of its goodbye is answered, and the connection serves the next."""
+    group = {
+        "max_connections": 1,
+        "max_prepared_statements": 1,
+        "connection_borrow_timeout_s": 3.0,
+    }
+    proxy = start_proxy(ProxySettings(server, group=group))
+    client = connect(proxy.host, proxy.port)
+    client.query("BEGIN")
+    pid = client.value("SELECT pg_backend_pid()")
+    for number in range(3):
+        client.exchange(wire.parse(f"SELECT {number}", f"s{number}"), wire.SYNC)
+    if way == "close":
+        client.send(wire.query("SELECT 1")[:3])
+        client.close()
+    else:
+        client.send(wire.TERMINATE)
+        assert client.drain() == []
+        client.close()
+    with connect(proxy.host, proxy.port) as other:
+        assert other.value("SELECT pg_backend_pid()") == pid
+
+
 def test_client_gone_in_a_copy(single: ProxyProcess) -> None:
     client = connect(single.host, single.port)
     client.query("BEGIN; CREATE TEMP TABLE sink (x text) ON COMMIT DROP")

@@ -167,3 +167,12 @@ def test_the_end_of_a_copy_that_is_over_owes_nothing() -> None:
     pipeline = pushed(pl.QUERY_REPLY, pl.COPY_END_REPLY, pl.COPY_END_REPLY)
     pipeline.pop()
     assert pipeline.is_empty()
+
+
+def test_what_only_a_sync_brings_out() -> None:
+    pipeline = pl.Pipeline()
+    assert not pipeline.awaits_sync()
+    pipeline.push(pl.OWN_CLOSE_REPLY)
+    assert pipeline.awaits_sync()
+    pipeline.push(pl.QUERY_REPLY)
+    assert not pipeline.awaits_sync()
