@@ -28,21 +28,36 @@ class Vacating:
 
     def __init__(self, pools: dict[PoolKey, Pool]) -> None:
         self._pools = pools
+        self._wanted: dict[str, tuple[ClientLink | None, float]] = {}
+        """Who asked last for a database, and until when it is watched."""
 
     def begin(self, database: str, client: ClientLink | None) -> None:
         """Close what no client of the database needs, now and while the server waits for it.
 
         ``client`` is the one that asked, if it is of this process; it does not count itself.
         """
-        self._look(database, client, monotonic() + VACATE_S)
+        watched = database in self._wanted
+        self._wanted[database] = (client, monotonic() + VACATE_S)
+        # However often it is asked for, there is one watch.
+        if watched:
+            self._leave_all(database)
+        else:
+            self._look(database)
 
-    def _look(self, database: str, client: ClientLink | None, until: float) -> None:
-        now = monotonic()
-        for pool in self._pools.values():
-            if pool.key[0] == database:
-                self._leave(pool, client, until)
-        if now < until and any(pool.key[0] == database for pool in self._pools.values()):
-            asyncio.get_running_loop().call_later(LOOK_S, self._look, database, client, until)
+    def _look(self, database: str) -> None:
+        _, until = self._wanted[database]
+        if self._leave_all(database) and monotonic() < until:
+            asyncio.get_running_loop().call_later(LOOK_S, self._look, database)
+        else:
+            del self._wanted[database]
+
+    def _leave_all(self, database: str) -> bool:
+        """Leave a database in all its pools; says whether there are any."""
+        client, until = self._wanted[database]
+        pools = [pool for pool in self._pools.values() if pool.key[0] == database]
+        for pool in pools:
+            self._leave(pool, client, until)
+        return bool(pools)
 
     def _leave(self, pool: Pool, client: ClientLink | None, until: float) -> None:
         asker = client is not None and not client.closed and client.pool is pool

@@ -85,3 +85,24 @@ async def test_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     pool.sessions = 0
     await asyncio.sleep(2 * vacating.LOOK_S)
     assert not link.closing_since
+
+
+async def test_asking_often_makes_one_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    look = Vacating._look
+
+    def counted(self: Vacating, database: str) -> None:
+        looks.append(database)
+        look(self, database)
+
+    monkeypatch.setattr(Vacating, "_look", counted)
+    monkeypatch.setattr(vacating, "LOOK_S", 0.001)
+    monkeypatch.setattr(vacating, "VACATE_S", 0.01)
+    pool = Place(10).pool("scratch")
+    vacated = pools(pool)
+    for _ in range(1000):
+        vacated.begin("scratch", None)
+    assert looks == ["scratch"]
+    [link] = fill(pool, 1)
+    vacated.begin("scratch", None)
+    assert link.closing_since, "those that ask later are heard as well"
