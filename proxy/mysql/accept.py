@@ -11,6 +11,7 @@ credentials are looked up by name.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import (
@@ -33,7 +34,16 @@ from proxy.mysql.constants import (
     SERVER_STATUS_AUTOCOMMIT,
 )
 from proxy.mysql.lenenc import packet
-from proxy.wire.steps import Conversation, Fetch, FetchTarget, Read, Send, StartTls, TlsFacts
+from proxy.wire.steps import (
+    Conversation,
+    Fetch,
+    FetchTarget,
+    InThread,
+    Read,
+    Send,
+    StartTls,
+    TlsFacts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,8 +278,6 @@ class Asking:
             return False
         # A server asks for the password itself when it has not cached it, and when the scramble is
         # wrong: some clients scramble with a wrong nonce, and rely on that.
-        if not self.encrypted:
-            self._keys.prepare()
         yield from self.send(wire.auth_more_data_payload(auth.PERFORM_FULL_AUTHENTICATION))
         answer = yield from self.read()
         return (yield from self._has_password(password, answer, auth.REQUEST_PUBLIC_KEY))
@@ -282,12 +290,13 @@ class Asking:
         if self.private and answer.endswith(b"\0"):
             return auth.check(auth.CLEAR, password, self.nonce, answer)
         if answer == request:
-            key = self._keys.public_key()
+            key = yield InThread(self._keys.public_key)
             if not key:
                 return False
             yield from self.send(wire.auth_more_data_payload(key))
             answer = yield from self.read()
-        return auth.check(auth.SHA256, password, self.nonce, self._keys.decrypt(answer))
+        plain = yield InThread(partial(self._keys.decrypt, answer))
+        return auth.check(auth.SHA256, password, self.nonce, plain)
 
     def _switch(self, plugin: str) -> Conversation[bytes]:
         """Have a client answer with another plugin."""

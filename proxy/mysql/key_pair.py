@@ -16,25 +16,24 @@ _PACKAGE: Final = "cryptography.hazmat.primitives"
 
 
 class KeyPair:
-    """An RSA key that is made when it is first needed, which takes up to half a second."""
+    """An RSA key that is made when it is first needed, which takes up to half a second.
+
+    Threads may ask for it at the same time, and should: the event loop has no half a second.
+    """
 
     def __init__(self) -> None:
-        self._maker: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._made = False
         self._private: Any = None
         self._padding: Any = None
         self._public = b""
 
-    def prepare(self) -> None:
-        """Begin to make the key, if that has not been begun; other threads go on meanwhile."""
-        if self._maker is None:
-            self._maker = threading.Thread(target=self._make, name="rsa-key", daemon=True)
-            self._maker.start()
-
     def public_key(self) -> bytes:
-        """Give the public key in PEM, empty if there is none; waits until it is made."""
-        self.prepare()
-        assert self._maker is not None
-        self._maker.join()
+        """Give the public key in PEM, empty if there is none."""
+        with self._lock:
+            if not self._made:
+                self._made = True
+                self._make()
         return self._public
 
     def decrypt(self, data: bytes) -> bytes:

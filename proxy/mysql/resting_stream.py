@@ -356,5 +356,6 @@ class RestingStream(ClientStream):
 
     def refuse(self, error: ProxyError) -> None:
         """Answer the held command with an error."""
+        self.harmless = b""
         self.held = self.drop_command(self.held)
         self.to_client = packet(error_payload(error), 1)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from proxy.errors import ClientProtocolError, ProtocolError, ProxyError, ServerProtocolError
 from proxy.net.runtime import spawn
-from proxy.wire.steps import Command, Conversation, Read, Send, StartTls, TlsFacts
+from proxy.wire.steps import Command, Conversation, InThread, Read, Send, StartTls, TlsFacts
 
 if TYPE_CHECKING:
     import ssl
@@ -217,6 +217,8 @@ class ConversationProtocol(asyncio.Protocol):
             return None
         if isinstance(command, StartTls):
             return await tls(command)
+        if isinstance(command, InThread):
+            return await asyncio.to_thread(command.work)
         if fetch is None:
             raise TypeError("this conversation fetches, and nothing was given to fetch with")
         return await fetch(command)

@@ -9,7 +9,7 @@ lists of bytes.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -74,6 +74,13 @@ class FetchTarget:
     """Ask what a server of the target says of itself. Answer: ``ServerSession.profile`` of one."""
 
 
-Command = Send | Read | StartTls | Fetch | FetchTarget
+@dataclass(frozen=True, slots=True)
+class InThread:
+    """Do something that takes long beside the event loop. Answer: what it returns."""
+
+    work: Callable[[], Any]
+
+
+Command = Send | Read | StartTls | Fetch | FetchTarget | InThread
 Conversation = Generator[Command, Any, T]
 """A generator of commands that returns ``T``."""

@@ -60,9 +60,6 @@ KEYS = KeyPair()
 class NoKeys(KeyPair):
     """A proxy without the package that makes keys."""
 
-    def prepare(self) -> None:
-        """Make nothing."""
-
     def public_key(self) -> bytes:
         """Give no key."""
         return b""

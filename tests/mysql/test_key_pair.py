@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 def test_what_is_encrypted_with_the_public_key_is_decrypted() -> None:
     keys = KeyPair()
-    keys.prepare()
     public = keys.public_key()
     assert read_public_key(public)[0].bit_length() == KEY_BITS
     assert keys.public_key() == public, "the key is made once"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from proxy.errors import ClientProtocolError, ProxyError
-from proxy.wire.steps import Command, Fetch, FetchTarget, Read, Send, StartTls, TlsFacts
+from proxy.wire.steps import Command, Fetch, FetchTarget, InThread, Read, Send, StartTls, TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +93,8 @@ class Player(Generic[T]):
         if isinstance(command, Fetch | FetchTarget):
             assert self._fetch is not None, "not expected to fetch"
             return True, self._fetch(command)
+        if isinstance(command, InThread):
+            return True, command.work()
         if isinstance(command, StartTls):
             assert self._tls is not None, "not expected to start TLS"
             if self._buffer and not command.begun:
