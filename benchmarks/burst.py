@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -17,7 +15,7 @@ from benchmarks import database, fleet, peers, storm
 from benchmarks.accounting import usage
 from benchmarks.figures import percentile
 from benchmarks.relay import POOL_SIZE, lineup
-from tests.support.certificates import make_certificates
+from benchmarks.stage import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,23 +167,13 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Run the bursts and return their results."""
     with (
-        database.database() as (server, _),
-        tempfile.TemporaryDirectory(prefix="tgbench", dir="/tmp") as folder,
+        stage(POOL_SIZE, client_tls=True) as (server, setup, folder),
+        lineup(rivals, setup, folder, direct=True) as started,
     ):
-        Path(folder).chmod(0o755)
-        setup = peers.Setup(
-            server_port=server.port,
-            user=database.USER,
-            password=database.PASSWORD,
-            pool_size=POOL_SIZE,
-            certificates=make_certificates(Path(folder) / "tls"),
-            client_tls=True,
-        )
-        with lineup(rivals, setup, Path(folder), direct=True) as started:
-            results = [_play(b, started, server, turns(b, rounds)) for b in chosen]
-            title = f"running transactions while {_STORM:,} environments log in at once, TLS"
-            rows = [storm.strike(peer, _STORM) for peer in started if peer.session]
-            return [*results, {"title": title, "peers": rows}]
+        results = [_play(b, started, server, turns(b, rounds)) for b in chosen]
+        title = f"running transactions while {_STORM:,} environments log in at once, TLS"
+        rows = [storm.strike(peer, _STORM) for peer in started if peer.session]
+        return [*results, {"title": title, "peers": rows}]
 
 
 def _play(

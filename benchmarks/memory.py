@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import database, fleet, peers
 from benchmarks.accounting import resident_bytes
 from benchmarks.relay import POOL_SIZE, lineup
-from tests.support.certificates import make_certificates
+from benchmarks.stage import stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,24 +59,12 @@ def measure(
     counts: Sequence[int], rivals: Sequence[peers.Peer], *, tls: bool, busy: bool = False
 ) -> list[dict[str, Any]]:
     """Hold ever more idle clients against freshly started peers; return results like bursts'."""
-    with (
-        database.database() as (server, _),
-        tempfile.TemporaryDirectory(prefix="tgbench", dir="/tmp") as folder,
-    ):
-        Path(folder).chmod(0o755)
-        setup = peers.Setup(
-            server_port=server.port,
-            user=database.USER,
-            password=database.PASSWORD,
-            pool_size=POOL_SIZE,
-            certificates=make_certificates(Path(folder) / "tls"),
-            client_tls=True,
-        )
+    with stage(POOL_SIZE, client_tls=True) as (_, setup, folder):
         results = []
         for count in counts:
             able = [peer for peer in rivals if count <= _limit(peer)]
             # Freshly started: what an earlier crowd has left free would hide the growth.
-            with lineup(able, setup, Path(folder), direct=False) as started:
+            with lineup(able, setup, folder, direct=False) as started:
                 rows = [_row(peer, count, tls=tls, busy=busy) for peer in started]
             kind = f"{'busy' if busy else 'idle'} clients, {'TLS' if tls else 'plain'}"
             results.append({"title": f"{count:,} {kind}", "peers": rows})

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,8 @@ from benchmarks.accounting import members
 from benchmarks.client import Client, connect
 from benchmarks.figures import percentile
 from benchmarks.relay import POOL_SIZE
+from benchmarks.stage import stage
 from tests.support import messages as wire
-from tests.support.certificates import make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,20 +119,9 @@ async def _play(peer: peers.Running) -> list[dict[str, Any]]:
 
 def measure() -> list[dict[str, Any]]:
     """Run both loads against two workers; return one result with a row for each worker."""
-    with (
-        database.database() as (server, _),
-        tempfile.TemporaryDirectory(prefix="tgbench", dir="/tmp") as folder,
-    ):
-        Path(folder).chmod(0o755)
-        setup = peers.Setup(
-            server_port=server.port,
-            user=database.USER,
-            password=database.PASSWORD,
-            pool_size=POOL_SIZE,
-            certificates=make_certificates(Path(folder) / "tls"),
-        )
+    with stage(POOL_SIZE) as (_, setup, folder):
         two = next(peer for peer in peers.WORKERS if peer.workers == 2)
-        with peers.running(two, setup, Path(folder)) as peer:
+        with peers.running(two, setup, folder) as peer:
             rows = uvloop.run(_play(peer))
     title = f"{BUSY} busy clients, queries of 5 ms, a budget of {POOL_SIZE} for two workers"
     return [{"title": title, "peers": rows}]

@@ -15,8 +15,6 @@ import aiomysql
 import mysql.connector
 import pymysql
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.support import mysql_messages as wire
 from tests.support.local_mysql import MYSQL
@@ -274,71 +272,6 @@ def test_a_change_of_user_may_name_a_collation_that_a_login_cannot(
             client.change_user("app", "app-secret", "app", collation=309)
             told.append(client.rows("SHOW VARIABLES LIKE 'collation_connection'"))
     assert told[0] == told[1] == [("collation_connection", "utf8mb4_0900_bin")]
-
-
-@pytest.fixture(scope="module")
-def neighbour(proxy: ProxyProcess) -> Iterator[MysqlClient]:
-    """A client that must not be harmed."""
-    with MysqlClient(proxy.host, proxy.port) as client:
-        client.login("app", "app-secret")
-        yield client
-
-
-GOOD = wire.BASE.to_bytes(4, "little") + bytes(28) + b"app\0" + bytes([20]) + bytes(20)
-PIECES = st.one_of(
-    st.binary(max_size=60),
-    st.integers(0, len(GOOD)).map(lambda end: wire.packets(GOOD[:end], 1)),
-    st.integers(0, 255).map(lambda sequence: wire.packets(GOOD, sequence)),
-    st.tuples(st.integers(0, 3), st.binary(max_size=40)).map(
-        lambda given: wire.packets(GOOD[:32] + given[1], given[0])
-    ),
-    st.sampled_from([b"\xff\xff\xff\x01", b"\0\0\4\1" + bytes(4096), b"\0\0\0\1"]),
-)
-
-
-def _last_words(connection: socket.socket) -> bytes:
-    said = b""
-    with contextlib.suppress(ConnectionError):
-        while data := connection.recv(65536):
-            said += data
-    return said
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pieces=st.lists(PIECES, min_size=1, max_size=3))
-def test_bad_input_ends_in_an_error_and_harms_nobody(
-    proxy: ProxyProcess, neighbour: MysqlClient, pieces: list[bytes]
-) -> None:
-    with socket.create_connection((proxy.host, proxy.port), timeout=10) as connection:
-        greeting = connection.recv(4096)
-        assert greeting[4] == 10
-        with contextlib.suppress(ConnectionError):
-            connection.sendall(b"".join(pieces))
-            connection.shutdown(socket.SHUT_WR)
-        said = _last_words(connection)
-    if said:
-        # An error, perhaps behind a request to use another plugin.
-        assert said[4] in (0xFF, 0xFE), said
-    assert neighbour.rows("SELECT 1") == [("1",)]
-
-
-@pytest.mark.parametrize(
-    ("packet", "errno"),
-    [
-        (wire.packets(GOOD, 7), 1043),
-        (wire.packets(b"", 1), 1043),
-        (wire.packets(b"hello", 1), 1043),
-        (b"\xff\xff\xff\x01", 1043),
-    ],
-)
-def test_bad_handshakes_are_told_why(proxy: ProxyProcess, packet: bytes, errno: int) -> None:
-    with socket.create_connection((proxy.host, proxy.port), timeout=10) as connection:
-        connection.recv(4096)
-        connection.sendall(packet)
-        said = _last_words(connection)
-    assert said[4] == 0xFF
-    assert int.from_bytes(said[5:7], "little") == errno
-    assert said[7:8] == b"#"
 
 
 def test_clients_that_say_nothing_do_not_keep_others_out(proxy: ProxyProcess) -> None:

@@ -264,6 +264,24 @@ def cancel(host: str, port: int, pid: int, key: bytes) -> None:
         assert wire.codes(client.drain()) in ("", "E")
 
 
+def stuff(connection: socket.socket, data: bytes) -> tuple[int, bool]:
+    """Send the same over and over; how many bytes were taken, and whether they stopped to be.
+
+    Gives up after 10 seconds.
+    """
+    connection.setblocking(False)
+    sent = refused = 0
+    deadline = time.monotonic() + 10
+    while refused < 20 and time.monotonic() < deadline:
+        try:
+            sent += connection.send(data[sent % len(data) :])
+            refused = 0
+        except BlockingIOError:
+            refused += 1
+            time.sleep(0.05)
+    return sent, refused == 20
+
+
 def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
     """Poll until ``condition()`` is true; for what only the server's own tables can tell."""
     deadline = time.monotonic() + timeout_s
