@@ -221,7 +221,7 @@ class TargetError(ProxyError):
     """A target (database server) is the cause."""
 
     sqlstate = "08006"
-    mysql_errno = 2013
+    mysql_errno = 1158
     retryable = True
 
 
@@ -229,7 +229,7 @@ class ConnectFailed(TargetError):
     """No connection to the target could be opened: refused, unreachable, TLS failure, time-out."""
 
     sqlstate = "08001"
-    mysql_errno = 2003
+    mysql_errno = 1429
 
 
 class ServerLost(TargetError):
