@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.postgres import pipeline as pl
 from proxy.postgres.constants import IN_FAILED_TRANSACTION
-from proxy.postgres.pipeline import Reply
+from proxy.postgres.pipeline import Reply, UnnamedReply
 from proxy.postgres.prepared import (
     STALE_NAME,
+    UNKNOWN,
     Preparation,
     Statement,
     close_message,
@@ -81,19 +82,40 @@ class ClientStatements:
         if self.named.get(preparation.client_name) is preparation.statement:
             del self.named[preparation.client_name]
 
-    def parse_unnamed(self, server: PostgresServerStream, statement: Statement) -> None:
-        """Note a Parse of the unnamed statement."""
+    def change_unnamed(
+        self, server: PostgresServerStream, kind: int, statement: Statement | None
+    ) -> None:
+        """Note a message that makes this the unnamed statement: Parse, Close or a simple query."""
         if server.pipeline.skipping:
             return
-        preparation = Preparation(statement, b"", b"", self.unnamed)
+        server.pipeline.push(UnnamedReply(kind, self.unnamed))
         self.unnamed = statement
         server.unnamed = statement
-        server.pipeline.push(Reply(pl.PARSE, preparation))
 
-    def restore_unnamed(self, preparation: Preparation, *, failed: bool) -> None:
-        """The server has discarded or refused a Parse of the unnamed statement."""
-        if self.unnamed is preparation.statement:
-            self.unnamed = None if failed else preparation.replaced
+    def restore_unnamed(self, server: PostgresServerStream, dropped: list[Reply]) -> None:
+        """The server has failed at the first of these messages and discarded the others."""
+        first: UnnamedReply | None = None
+        for reply in dropped:
+            if isinstance(reply, UnnamedReply):
+                first = reply
+                break
+        changed = None
+        for reply in server.pipeline.pending():
+            if isinstance(reply, UnnamedReply):
+                changed = reply
+                break
+            if reply.kind == pl.QUERY:
+                return
+        if changed is None:
+            server.unnamed = UNKNOWN
+        if first is None:
+            return
+        # A Parse that fails has dropped the statement before it, one that is discarded has not.
+        before = None if first is dropped[0] else first.before
+        if changed is None:
+            self.unnamed = before
+        else:
+            changed.before = before
 
     def deallocate(self, names: list[bytes], server: PostgresServerStream) -> None:
         """SQL DEALLOCATE goes to the server, under its name for the statement.

@@ -192,7 +192,6 @@ class PostgresServerStream(ServerStream):
             if owed == pl.OWN_CLOSE:
                 self.pipeline.pop()
                 return SWALLOW
-            self.resume = True  # Of a client that waits to see whether it is closed.
             return self.answered(owed, pl.CLOSE)
         if kind == code.EMPTY_QUERY_RESPONSE or kind == code.PORTAL_SUSPENDED:
             if owed == pl.EXECUTE:
@@ -205,7 +204,15 @@ class PostgresServerStream(ServerStream):
             self.error = "reply to a message that was not sent"
             return SWALLOW
         self.pipeline.pop()
+        if expected != pl.BIND:
+            self.reassure()
         return PASS
+
+    def reassure(self) -> None:
+        """A message of the client's is answered for which it may be waiting."""
+        client = self.client
+        if client is not None and client.waiting and client.unsure:
+            self.resume = True
 
     def ready_for_query(self, owed: int, data: bytes, pos: i64, end: i64) -> int:
         if end - pos != 6:
@@ -215,6 +222,8 @@ class PostgresServerStream(ServerStream):
         if owed == pl.QUERY or owed == pl.SYNC or owed == pl.FUNCTION_CALL:
             self.pipeline.pop()
             self.completed += 1
+            if owed == pl.QUERY:
+                self.reassure()
             return PASS
         if owed == pl.OWN_QUERY:
             question = self.pipeline.pop().question

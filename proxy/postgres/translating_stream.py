@@ -63,6 +63,8 @@ class TranslatingStream(RestingStream):
         super().__init__(shared, startup)
         self.consumed: i64 = 0
         """How far into the chunk the last replacement reaches."""
+        self.unsure = False
+        """``waiting`` is for an answer to a message of the client's, not to one of ours."""
 
     def translate(
         self, kind: int, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
@@ -97,17 +99,14 @@ class TranslatingStream(RestingStream):
             # PostgreSQL then fails the next Bind, whosever it is: "unexpected state STARTED".
             server.spoilt = True
         server.unsynced = False
-        if not server.pipeline.skipping:
-            server.unnamed = None
-            self.statements.unnamed = None
         if stop > end:
             self.pass_unread(server)
-            server.pipeline.push(pl.QUERY_REPLY)
+            self.push_query(server, synced)
             return None
         sql = data[pos + 5 : stop - 1]
         effects = self.effects_of(sql)
         if effects is None:
-            server.pipeline.push(pl.QUERY_REPLY)
+            self.push_query(server, synced)
             return None
         prefix = self.note(effects, server)
         if effects.statement_names:
@@ -117,9 +116,18 @@ class TranslatingStream(RestingStream):
                 prefix += ours + SYNC_MESSAGE
             sql = rename_in_text(sql, effects.statement_names, self.statements, server)
             self.statements.deallocate(effects.deallocated, server)
-        server.pipeline.push(pl.QUERY_REPLY)
+        self.push_query(server, synced)
         message = prefix + b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"
         return message + self.session.start_again(effects, server)
+
+    def push_query(self, server: PostgresServerStream, synced: bool) -> None:
+        """Note a simple query, which drops the unnamed statement."""
+        if synced and not server.pipeline.skipping:
+            server.unnamed = None
+            self.statements.unnamed = None
+            server.pipeline.push(pl.QUERY_REPLY)
+        else:  # It may be discarded with the batch that no Sync has ended.
+            self.statements.change_unnamed(server, pl.QUERY, None)
 
     def function_call(self, server: PostgresServerStream, data: bytes, pos: i64) -> bytes | None:
         object_id = int.from_bytes(data[pos + 5 : pos + 9], "big")
@@ -153,10 +161,11 @@ class TranslatingStream(RestingStream):
         if stop > end:
             self.pass_unread(server)
             server.unsynced = True
-            if not name and not server.pipeline.skipping:
-                self.statements.unnamed = None
+            if name:
+                server.pipeline.push(pl.PARSE_REPLY)
+            else:
+                self.statements.change_unnamed(server, pl.PARSE, None)
                 server.unnamed = self.statements
-            server.pipeline.push(pl.PARSE_REPLY)
             return None
         if self.statements.is_unsure_of(name, server):
             return self.wait_for_answers(pos)
@@ -180,7 +189,7 @@ class TranslatingStream(RestingStream):
             if self.session.may_have_prepared() and name not in self.statements.named:
                 prefix += self.statements.try_name(server, name, definition)
             return prefix + self.statements.parse(server, name, statement)
-        self.statements.parse_unnamed(server, statement)
+        self.statements.change_unnamed(server, pl.PARSE, statement)
         return None if effects is None else prefix + parse_message(b"", definition)
 
     def bind(
@@ -192,6 +201,8 @@ class TranslatingStream(RestingStream):
             self.error = ClientProtocolError("invalid string in message")
             return None
         if named == portal + 1:
+            if server.pipeline.unnamed_is_unsure():
+                return self.wait_for_answers(pos)
             prefix = self.use_unnamed(server)
             server.unsynced = True
             server.pipeline.push(pl.BIND_REPLY)
@@ -214,6 +225,7 @@ class TranslatingStream(RestingStream):
         server_name = self.statements.name_on(server, statement, name)
         if server_name is None:
             self.waiting = True
+            self.unsure = False
             self.consumed = pos
             return prefix + self.statements.prepare(server, name)
         server.pipeline.push(pl.BIND_REPLY)
@@ -222,6 +234,7 @@ class TranslatingStream(RestingStream):
     def wait_for_answers(self, pos: i64) -> bytes:
         """Hold a message until the server has answered those before it."""
         self.waiting = True
+        self.unsure = True
         self.consumed = pos
         return FLUSH_MESSAGE
 
@@ -258,14 +271,14 @@ class TranslatingStream(RestingStream):
             if server.pipeline.skipping:
                 return None
             if not name:
-                self.statements.unnamed = None
-                server.unnamed = None
-                server.pipeline.push(pl.CLOSE_REPLY)
+                self.statements.change_unnamed(server, pl.CLOSE, None)
             else:
                 server.pipeline.push(self.statements.close(name))
             other = unguessed(name)
             return None if other == name else close_message(other)
         if not name:
+            if server.pipeline.unnamed_is_unsure():
+                return self.wait_for_answers(pos)
             prefix = self.use_unnamed(server)
             server.pipeline.push(pl.DESCRIBE_REPLY)
             return prefix + data[pos:stop] if prefix else None
@@ -281,6 +294,7 @@ class TranslatingStream(RestingStream):
             self.statements.unseen -= {name}
         if server_name is None:
             self.waiting = True
+            self.unsure = False
             self.consumed = pos
             return self.statements.prepare(server, name)
         server.pipeline.push(pl.DESCRIBE_REPLY)
