@@ -53,7 +53,7 @@ _LONG_BYTES: Final = 1 << 14
 
 def is_suspicious(sql: bytes) -> bool:
     """Whether a text must be looked at more closely."""
-    if COMPILED and not has_word(_TABLE, sql):
+    if COMPILED and not has_word(_TABLE, sql, 0, len(sql)):
         return False
     lower = sql.lower()
     if not COMPILED and len(lower) > _LONG_BYTES:

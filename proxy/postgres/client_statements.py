@@ -23,6 +23,7 @@ from proxy.postgres.tokens import identifier
 if TYPE_CHECKING:
     from proxy.postgres.effects import Effects
     from proxy.postgres.server_stream import PostgresServerStream
+    from proxy.postgres.session import Session
 
 FLUSH_MESSAGE: Final = b"H\x00\x00\x00\x04"
 _NONE: Final[frozenset[bytes]] = frozenset()
@@ -82,6 +83,21 @@ class ClientStatements:
         if self.named.get(preparation.client_name) is preparation.statement:
             del self.named[preparation.client_name]
 
+    def harmless_unnamed(self, definition: bytes, session: Session) -> Statement | None:
+        """The unnamed statement, if the same is parsed again and it leaves nothing behind.
+
+        Drivers that do not name statements parse the same text for every execution.
+        """
+        statement = self.unnamed
+        if (
+            statement is not None
+            and statement.effects is None
+            and statement.definition == definition
+            and statement.context is session.parse_context()
+        ):
+            return statement
+        return None
+
     def change_unnamed(
         self, server: PostgresServerStream, kind: int, statement: Statement | None
     ) -> None:
@@ -140,8 +156,8 @@ class ClientStatements:
         return Reply(pl.CLOSE, Preparation(statement, name, b""))
 
     def is_closing(self, name: bytes, server: PostgresServerStream) -> bool:
-        """Whether a Close is on its way that the server may yet discard."""
-        if name in self.named or server.pipeline.skipping:
+        """Whether a Close of a name not known is on its way, which the server may yet discard."""
+        if server.pipeline.skipping:
             return False
         for reply in server.pipeline.pending():
             made = reply.preparation

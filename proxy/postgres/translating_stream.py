@@ -34,6 +34,7 @@ from proxy.postgres.prepared import (
 from proxy.postgres.recovery import SYNC_MESSAGE
 from proxy.postgres.rename import rename_in_text
 from proxy.postgres.resting_stream import RestingStream
+from proxy.postgres.suspicion import is_plain
 from proxy.wire.dialect import VacateDatabases
 
 if TYPE_CHECKING:
@@ -103,11 +104,11 @@ class TranslatingStream(RestingStream):
             self.pass_unread(server)
             self.push_query(server, synced)
             return None
-        sql = data[pos + 5 : stop - 1]
-        effects = self.effects_of(sql)
+        effects = self.effects_of(data, pos + 5, stop - 1)
         if effects is None:
             self.push_query(server, synced)
             return None
+        sql = data[pos + 5 : stop - 1]
         prefix = self.note(effects, server)
         if effects.statement_names:
             ours = self.statements.prepare_for_sql(sql, effects, server) if synced else b""
@@ -139,10 +140,14 @@ class TranslatingStream(RestingStream):
         server.pipeline.push(pl.FUNCTION_CALL_REPLY)
         return prefix + data[pos : self.consumed] if prefix else None
 
-    def effects_of(self, sql: bytes) -> Effects | None:
-        """What a text may leave behind, by itself or in functions that it calls."""
-        effects = inspect(sql)
+    def effects_of(self, data: bytes, start: i64, end: i64) -> Effects | None:
+        """What the text here may leave behind, by itself or in functions that it calls."""
         hidden = self.shared.hidden
+        plain = is_plain(data, start, end)
+        if plain and hidden is None:
+            return None
+        sql = data[start:end]
+        effects = None if plain else inspect(sql)
         return effects if hidden is None else hidden.added_to(sql, effects)
 
     def pass_unread(self, server: PostgresServerStream) -> None:
@@ -170,11 +175,17 @@ class TranslatingStream(RestingStream):
         if self.statements.is_unsure_of(name, server):
             return self.wait_for_answers(pos)
         definition = data[named + 1 : stop]
+        if not name and self.shared.hidden is None:
+            again = self.statements.harmless_unnamed(definition, self.session)
+            if again is not None:
+                server.unsynced = True
+                self.statements.change_unnamed(server, pl.PARSE, again)
+                return None
         text_end = definition.find(b"\0")
         if text_end < 0:
             self.error = ClientProtocolError("invalid string in message")
             return None
-        effects = self.effects_of(definition[:text_end])
+        effects = self.effects_of(definition, 0, text_end)
         prefix = b""
         if effects is not None:
             prefix = self.session.guard_sequences(effects, server)
@@ -211,9 +222,9 @@ class TranslatingStream(RestingStream):
                 return prefix + data[pos : named + 1]
             return None
         name = data[portal + 1 : named]
-        if self.statements.is_closing(name, server):
-            return self.wait_for_answers(pos)
         statement = self.statements.named.get(name)
+        if statement is None and self.statements.is_closing(name, server):
+            return self.wait_for_answers(pos)
         if statement is None or server.pipeline.skipping:
             server.unsynced = True
             server.pipeline.push(pl.BIND_REPLY)
@@ -282,9 +293,9 @@ class TranslatingStream(RestingStream):
             prefix = self.use_unnamed(server)
             server.pipeline.push(pl.DESCRIBE_REPLY)
             return prefix + data[pos:stop] if prefix else None
-        if self.statements.is_closing(name, server):
-            return self.wait_for_answers(pos)
         statement = self.statements.named.get(name)
+        if statement is None and self.statements.is_closing(name, server):
+            return self.wait_for_answers(pos)
         if statement is None or server.pipeline.skipping:
             server.pipeline.push(pl.DESCRIBE_REPLY)
             other = unguessed(name)
