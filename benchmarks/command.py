@@ -113,7 +113,9 @@ def _scanners(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Pat
     facts = _facts([])
     twins = {name: build.installed(compiled=name == "compiled") for name in scanners.TWINS}
     results = scanners.measure(twins)
-    return report.write_plain(facts, results, "scanners", "Scanners without event loop and kernel")
+    return report.write_plain(
+        facts, results, "scanners", "Scanners and transactions without event loop and kernel"
+    )
 
 
 def _mysql(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
