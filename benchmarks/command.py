@@ -94,7 +94,13 @@ def _memory(options: argparse.Namespace, engine: str = "postgresql") -> list[Pat
     results = [one for tls in links for one in memory.measure(engine, counts, rivals, tls=tls)]
     for tls in links:
         results += memory.measure(engine, counts[:1], rivals, tls=tls, busy=True)
+    if engine == "mysql":
+        return report.write_plain(facts, results, "mysql-memory", "Memory of idle MySQL clients")
     return report.write_plain(facts, results, "memory", "Memory of idle clients")
+
+
+def _mysql_memory(options: argparse.Namespace) -> list[Path]:
+    return _memory(options, "mysql")
 
 
 def _scale(options: argparse.Namespace) -> list[Path]:
@@ -153,6 +159,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Path]]] = {
     "scale": _scale,
     "mysql": _mysql,
     "mysql-burst": _mysql_burst,
+    "mysql-memory": _mysql_memory,
     "scanners": _scanners,
     "profile": _profile,
 }
