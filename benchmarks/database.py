@@ -13,7 +13,7 @@ from benchmarks.pgbench import Server
 from tests.support.servers import ROLES, PostgresServer, chosen_binaries, own_server, program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 USER = "app"
 PASSWORD = ROLES[USER].password
@@ -48,3 +48,28 @@ def database() -> Iterator[tuple[PostgresServer, Server]]:
             for statement in driver.PREPARE:
                 connection.execute(statement.encode())
         yield server, Server(found, USER, PASSWORD, DATABASE)
+
+
+@contextlib.contextmanager
+def counting(server: PostgresServer) -> Iterator[Callable[[], int]]:
+    """Hold a connection that counts the clients' connections."""
+    info = server.conninfo(server.superuser, "postgres", application_name="counting")
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND application_name <> 'counting'"
+    )
+    with psycopg.connect(info, autocommit=True) as connection:
+
+        def count() -> int:
+            row = connection.execute(sql.encode()).fetchone()
+            return int(row[0]) if row else 0
+
+        yield count
+
+
+def empty(server: PostgresServer) -> None:
+    """Close the clients' connections."""
+    server.admin(
+        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import build
+from benchmarks import build, router
 from tests.support.local_postgres import account, free_port
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ class Peer:
     unprivileged: bool = True
     """Whether it refuses to run as root."""
     compiled: bool = True
-    rsa: bool = False
-    """Whether it needs an RSA certificate: MySQL clients without TLS encrypt passwords with it."""
     workers: int = 1
     """Relay processes; only Tidegate has more than one."""
 
@@ -68,9 +66,11 @@ WORKERS = tuple(
 )
 _SERVE = ("serve", "--config", "{config}")
 MYSQL_PEERS = (
-    Peer("tidegate", "", ("tidegate-mysql.toml",), _SERVE, unprivileged=False, rsa=True),
-    Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}"), rsa=True),
+    Peer("tidegate", "", ("tidegate-mysql.toml",), _SERVE, unprivileged=False),
+    Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}")),
 )
+PEERS = {"postgresql": POSTGRESQL_PEERS, "mysql": MYSQL_PEERS}
+"""By the name of an engine."""
 LEFT_OUT = {
     "pgagroal": "its transaction mode wants a users file that only pgagroal-admin can write",
 }
@@ -93,8 +93,7 @@ class Setup:
     def words(self, folder: Path, port: int) -> dict[str, Any]:
         """Return what the templates' placeholders stand for."""
         pem = f'tls_cert_file "{folder}/server.pem"\n    tls_key_file "{folder}/server.key"'
-        # A MySQL Router that is not installed where it was built for does not find its plug-ins.
-        plugins = os.environ.get("TIDEGATE_BENCH_ROUTER_PLUGINS", "")
+        plugins = router.plugin_folder()
         required = "require" if self.server_tls else "disable"
         return {
             "folder": folder,
@@ -161,10 +160,6 @@ def configure(peer: Peer, setup: Setup, folder: Path, port: int) -> Path:
     words = {**setup.words(folder, port), "workers": peer.workers}
     shutil.copy(setup.certificates.certificate, folder / "server.pem")
     shutil.copy(setup.certificates.key, folder / "server.key")
-    if peer.rsa:
-        line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-        files = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem")]
-        subprocess.run([*line.split(), *files], check=True, capture_output=True)
     for name in peer.files:
         (folder / name).write_text((TEMPLATES / name).read_text().format(**words))
     if peer.unprivileged:

@@ -43,7 +43,7 @@ def test_templates_are_filled_in(peer: Peer, tls: bool, tmp_path: Path) -> None:
 def test_our_own_configuration_is_valid(peer: Peer, tmp_path: Path) -> None:
     folder = tmp_path / "peer"
     folder.mkdir()
-    path = configure(replace(peer, rsa=False), setup(tmp_path, tls=True), folder, 6432)
+    path = configure(peer, setup(tmp_path, tls=True), folder, 6432)
     assert main(["check", "--config", str(path)]) == 0
 
 
