@@ -6,20 +6,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from proxy.mysql.effects import Effects
+    from proxy.mysql.hidden import HiddenEffects
     from proxy.mysql.prepared import Statement
 
 
 class ClientStatement:
     """A statement as one session has it."""
 
-    __slots__ = ("cursor", "effects", "number", "parameters", "statement", "types")
+    __slots__ = ("cursor", "effects", "hidden", "number", "parameters", "statement", "types")
 
-    def __init__(self, number: int, statement: Statement, effects: Effects | None) -> None:
+    def __init__(
+        self,
+        number: int,
+        statement: Statement,
+        effects: Effects | None,
+        hidden: HiddenEffects | None,
+    ) -> None:
         self.number = number
         """The id that the client knows it by."""
         self.statement = statement
         self.effects = effects
         """What executing it may do to the session."""
+        self.hidden = hidden
+        """What stored programs did when ``effects`` were found."""
         self.parameters = 0
         self.types: bytes | None = None
         """Parameter types that the client last sent, as COM_STMT_EXECUTE encodes them."""

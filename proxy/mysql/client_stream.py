@@ -94,6 +94,8 @@ class MysqlClientStream(StatementStream):
                 server.dirty = True
             if session.due.insert_id:
                 server.insert_id = -1  # Nobody has asked.
+            if session.due.catalogue is not None:
+                self.shared.catalogue_read_at = None
         self.to_server = b""
         self.waiting = False
 

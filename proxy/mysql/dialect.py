@@ -124,6 +124,8 @@ class MysqlDialect:
             payloads = yield from warmup.no_warnings(capabilities)
             extended = bool(capabilities & MARIADB_CLIENT_EXTENDED_METADATA)
             shared.learn_no_warnings(payloads, extended=extended)
+        if shared.catalogue_is_due(now):
+            shared.hidden = yield from warmup.hidden_effects(capabilities)
         yield from warmup.ask(TRACKING_SQL, capabilities)
         return ServerFacts(usable_connections=usable_connections, baseline=baseline)
 

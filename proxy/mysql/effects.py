@@ -22,6 +22,8 @@ SET_STATEMENT: Final = 1 << 11
 ROLE: Final = 1 << 12
 RESOURCE_GROUP: Final = 1 << 13
 SEQUENCE: Final = 1 << 14
+UNREADABLE_CODE: Final = 1 << 15
+"""Anything: code that nobody can read has run."""
 
 ENDED_BY_TEXT: Final = GLOBAL_READ_LOCK
 """Kinds of state that are over when a statement that ends them has succeeded."""
@@ -42,6 +44,7 @@ REASONS: Final[dict[int, str]] = {
     ROLE: "role",
     RESOURCE_GROUP: "resource_group",
     SEQUENCE: "sequence",
+    UNREADABLE_CODE: "unreadable_code",
 }
 """Reasons for pins, by kind of state."""
 
@@ -77,6 +80,7 @@ class Effects:
         "permanent",
         "reads_diagnostics",
         "reads_last_insert_id",
+        "redefines",
         "show_limit",
         "shows",
         "temporary_tables",
@@ -114,6 +118,36 @@ class Effects:
         self.temporary_tables: frozenset[bytes] = frozenset()
         """Names that CREATE TEMPORARY TABLE or DROP TABLE mentions, in lower case; of qualified
         ones, none."""
+        self.redefines = False
+        """Changes what stored programs, triggers and views do (``hidden.py``)."""
+
+    def add(self, other: Effects) -> None:
+        """Take in what code that the text calls may do: positions in a text are of no use."""
+        self.may_begin |= other.may_begin
+        self.may_end |= other.may_end
+        self.permanent = self.permanent or other.permanent
+        self.reads_last_insert_id |= other.reads_last_insert_id
+        self.calc_found_rows |= other.calc_found_rows
+        self.writes_user_variables |= other.writes_user_variables
+        self.user_variables |= other.user_variables
+        if self.lock_names is None or other.lock_names is None:
+            self.lock_names = None
+        else:
+            self.lock_names |= other.lock_names
+
+    def copy(self) -> Effects:
+        """Make one that may be changed."""
+        made = Effects()
+        made.add(self)
+        made.outcome_calls = self.outcome_calls
+        made.connection_ids = self.connection_ids
+        made.reads_diagnostics = self.reads_diagnostics
+        made.shows = self.shows
+        made.show_limit = self.show_limit
+        made.kill = self.kill
+        made.temporary_tables = self.temporary_tables
+        made.redefines = self.redefines
+        return made
 
 
 def reasons(kinds: int) -> list[str]:

@@ -38,11 +38,18 @@ _WORDS: Final[dict[bytes, int]] = {
     b"transaction": effects.TRANSACTION_CHARACTERISTICS,
     b"call": effects.STORED_PROGRAM,
     b"execute": effects.STORED_PROGRAM,
+    b"immediate": effects.UNREADABLE_CODE,
     b"statement": effects.SET_STATEMENT,
     b"role": effects.ROLE,
     b"resource": effects.RESOURCE_GROUP,
     b"next": effects.SEQUENCE,
 }
+_DEFINING: Final = (b"create", b"drop", b"alter", b"rename")
+_PROGRAMS: Final = frozenset({b"function", b"procedure", b"trigger", b"view", b"package"})
+_LONGEST_HEAD: Final = 24
+"""Words within which CREATE says what it creates: DEFINER and ALGORITHM come first."""
+_SYSTEM_SCHEMAS: Final = frozenset({b"mysql", b"sys"})
+"""What stands there is not read (``hidden.py``)."""
 _STRING: Final = re.compile(rb"'(?:[^'\\]|\\.|'')*+'|\"(?:[^\"\\]|\\.|\"\")*+\"", re.DOTALL)
 _WIDE: Final = re.compile(rb"[\x80-\xff][@\\`'\"]")
 _verdicts: Final[dict[bytes, Effects | None]] = {}
@@ -101,6 +108,7 @@ def _says_something(found: Effects) -> bool:
         found.may_begin
         or found.may_end
         or found.permanent
+        or found.redefines
         or found.reads_last_insert_id
         or found.reads_diagnostics
         or found.shows
@@ -128,6 +136,8 @@ def _suspect_all(sql: bytes, found: Effects, *, strip: bool) -> None:
     found.calc_found_rows |= b"sql_calc_found_rows" in text
     if b"binlog" in text:
         found.permanent = "binlog"
+    defines = any(head in text for head in _DEFINING)
+    found.redefines = defines and any(word in text for word in _PROGRAMS)
 
 
 def _is_compound(tokens: list[Token]) -> bool:
@@ -153,7 +163,7 @@ def _read_head(tokens: list[Token], words: list[bytes], found: Effects) -> None:
     second = words[1] if len(words) > 1 else b""
     if head == b"set":
         _read_set(words, second, found)
-    elif head in (b"create", b"drop", b"alter"):
+    elif head in _DEFINING:
         _read_definition(tokens, words, head, found)
     elif head in (b"lock", b"unlock", b"backup", b"flush"):
         _read_lock(words, head, second, found)
@@ -163,6 +173,8 @@ def _read_head(tokens: list[Token], words: list[bytes], found: Effects) -> None:
         found.may_end |= effects.SQL_PREPARED_STATEMENT
     elif head in (b"execute", b"call"):
         found.may_begin |= effects.STORED_PROGRAM
+        if second == b"immediate" or second in _SYSTEM_SCHEMAS:
+            found.may_begin |= effects.UNREADABLE_CODE
         found.reads_last_insert_id = True
     elif head == b"handler":
         _begin_or_end(effects.HANDLER, b"open" in words, b"close" in words, found)
@@ -205,6 +217,10 @@ def _read_definition(tokens: list[Token], words: list[bytes], head: bytes, found
             found.may_end |= effects.TEMPORARY_TABLE
     elif b"temporary" in words:
         found.may_begin |= effects.TEMPORARY_TABLE
+    if head == b"rename" or (head == b"alter" and b"rename" in words):
+        found.redefines = True  # Triggers go with their table.
+    elif b"temporary" not in words[:4]:
+        found.redefines |= not _PROGRAMS.isdisjoint(words[1:_LONGEST_HEAD])
     if b"table" in words[:5] and (head == b"drop" or b"temporary" in words[:4]):
         found.temporary_tables |= _tables(tokens, words, head)
 
@@ -253,7 +269,8 @@ def _read_functions(tokens: list[Token], words: list[bytes], found: Effects) -> 
             found.calc_found_rows = True
         elif word == b"nextval" or (word == b"next" and words[index + 1 : index + 2] == [b"value"]):
             found.may_begin |= effects.SEQUENCE
-        elif word == b"connection_id":
+        elif word == b"connection_id" and b"is_used_lock" not in words:
+            # The server's own number is what IS_USED_LOCK() tells: it must be compared with that.
             call = _read_call(tokens, words, index)
             if call is not None:
                 found.connection_ids.append(call)
@@ -290,12 +307,8 @@ def _is_column(tokens: list[Token], words: list[bytes], index: int, end: int) ->
     before = tokens[index - 1].text if index else b""
     after = tokens[end].text if end < len(tokens) else b""
     depth = sum((t.text == b"(") - (t.text == b")") for t in tokens[:index])
-    return (
-        words[0] == b"select"
-        and depth == 0
-        and before in (b"select", b",", b"distinct", b"all")
-        and after in _BEHIND_COLUMN
-    )
+    begins = before in (b"select", b",", b"distinct", b"all")
+    return words[0] == b"select" and depth == 0 and begins and after in _BEHIND_COLUMN
 
 
 _ACCOUNT_HEADS: Final = frozenset({b"grant", b"revoke", b"rename", b"show"})

@@ -14,6 +14,7 @@ from proxy.mysql.lenenc import packet
 
 if TYPE_CHECKING:
     from proxy.mysql.client_statements import Preparation
+    from proxy.mysql.hidden import Catalogue
 
 # What a reply looks like.
 NOTHING: Final = 0
@@ -41,6 +42,7 @@ PROBE: Final = 9
 AFTER_RESET: Final = 10
 RESET: Final = 11
 LOCKS: Final = 12
+CATALOGUE: Final = 13
 
 NO_NAMES: Final[frozenset[bytes]] = frozenset()
 NO_VARIABLES: Final[frozenset[str]] = frozenset()
@@ -78,6 +80,7 @@ class Due:
 
     __slots__ = (
         "attempts",
+        "catalogue",
         "insert_id",
         "locks",
         "report",
@@ -99,6 +102,8 @@ class Due:
         """Whether named locks are still held."""
         self.attempts = 0
         """How often SHOW WARNINGS failed."""
+        self.catalogue: Catalogue | None = None
+        """What stored programs do, after the session has redefined some."""
 
 
 class Reply:

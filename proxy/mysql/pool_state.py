@@ -18,7 +18,11 @@ from proxy.mysql.prepared import StatementRegistry
 from proxy.mysql.settings import NEVER_CARRIED, PINNING, Settings, SettingsTable
 
 if TYPE_CHECKING:
+    from proxy.mysql.hidden import HiddenEffects
     from proxy.mysql.pipeline import Question
+
+CATALOGUE_S: Final = 60.0
+"""Seconds after which a new server connection reads again what programs do (``hidden.py``)."""
 
 _MULTIBYTE: Final = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
 """Character sets whose later bytes may be ASCII."""
@@ -70,6 +74,9 @@ class PoolState:
         self.tracking = Tracking({})
         self.after_reset: Settings | None = None
         """Settings of a connection after COM_RESET_CONNECTION; ``None`` until one was reset."""
+        self.hidden: HiddenEffects | None = None
+        """What stored programs, triggers and views do to a session."""
+        self.catalogue_read_at: float | None = None
         self.no_user_variables: dict[bytes, bytes] = {}
         self._no_warnings: WeakKeyDictionary[Settings, Diagnostics] = WeakKeyDictionary()
         self.connections = 0
@@ -78,6 +85,13 @@ class PoolState:
         """A server connection was opened since this was last asked: logins are welcome."""
         self.status: int = SERVER_STATUS_AUTOCOMMIT
         """Status flags that sessions begin with."""
+
+    def catalogue_is_due(self, now: float) -> bool:
+        """Whether a new server connection should read the catalogue; says yes once at a time."""
+        if self.catalogue_read_at is not None and now - self.catalogue_read_at < CATALOGUE_S:
+            return False
+        self.catalogue_read_at = now
+        return True
 
     def has_baseline(self) -> bool:
         """Whether the variables of a fresh connection are known."""

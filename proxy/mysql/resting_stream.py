@@ -277,10 +277,18 @@ class RestingStream(ClientStream):
             start = text_start(payload)
         if payload == self.harmless:
             return None
-        sql = payload[start:]
-        if not is_suspicious(sql):
+        effects = self.effects_of(payload[start:])
+        if effects is None:
             self.harmless = payload
-            return None
+        return effects
+
+    def effects_of(self, sql: bytes) -> Effects | None:
+        """What a text may do to the session, by itself or in programs that it calls."""
+        effects = self.read(sql) if is_suspicious(sql) else None
+        hidden = self.shared.hidden
+        return effects if hidden is None else hidden.added_to(sql, effects)
+
+    def read(self, sql: bytes) -> Effects | None:
         session = self.session
         return look_closely(
             sql,

@@ -14,9 +14,14 @@ from proxy.errors import ProtocolError
 from proxy.mysql import effects as fx
 from proxy.mysql import pipeline as pl
 from proxy.mysql import user_variables as uv
-from proxy.mysql.constants import LASTING_FLAGS, SERVER_STATUS_IN_TRANS
+from proxy.mysql.constants import (
+    LASTING_FLAGS,
+    SERVER_STATUS_AUTOCOMMIT,
+    SERVER_STATUS_IN_TRANS,
+)
 from proxy.mysql.diagnostics import QUESTION as SHOW_WARNINGS
 from proxy.mysql.diagnostics import Diagnostics
+from proxy.mysql.hidden import Catalogue
 from proxy.mysql.lenenc import lenenc
 from proxy.mysql.messages import only_statement_id
 from proxy.mysql.pipeline import NO_NAMES, NO_VARIABLES
@@ -155,9 +160,12 @@ class Session(SessionState):
         self.note_tables(effects)
         if begun & fx.NAMED_LOCK:
             self.locks |= effects.lock_names or {_UNKNOWN}
-        self.due.locks = self.due.locks or bool(effects.may_end & fx.NAMED_LOCK)
+        # One that was not to be had, or that a program gave back, is not held.
+        self.due.locks = self.due.locks or bool((begun | effects.may_end) & fx.NAMED_LOCK)
         if effects.may_begin & fx.SET_STATEMENT:
             self.due.report = True
+        if effects.redefines:
+            self.due.catalogue = Catalogue()
         if effects.calc_found_rows:
             self.lingering = "found_rows"
         if effects.reads_last_insert_id:
@@ -226,6 +234,8 @@ class Session(SessionState):
 
     def settle(self, server: MysqlServerStream) -> bytes:
         """Ask the server what must be known before it is left; ``b""`` if nothing must be."""
+        if self.due.catalogue is not None and self.may_ask():
+            return self.ask_catalogue(self.due.catalogue, server)
         if self.pin_reason():
             return self.ask_locks(server)
         message = b""
@@ -250,12 +260,45 @@ class Session(SessionState):
             message += server.ask(uv.question(list(self.asked_names)), pl.USER_VARIABLES)
         return message
 
+    def may_ask(self) -> bool:
+        """Whether nothing depends on what ran last on the server connection."""
+        one_shot = self.pins & fx.TRANSACTION_CHARACTERISTICS
+        return not (self.asking or self.holding or self.lingering or one_shot)
+
+    def ask_catalogue(self, catalogue: Catalogue, server: MysqlServerStream) -> bytes:
+        """Ask the next question about what stored programs do."""
+        if server.failed or self.due.warnings:
+            return self.ask_warnings(server)
+        message = server.ask(catalogue.question(), pl.CATALOGUE)
+        if not self.status & SERVER_STATUS_AUTOCOMMIT:
+            message += server.ask(b"ROLLBACK", pl.PROBE)  # MySQL has begun a transaction.
+        return message
+
+    def take_catalogue(self, asked: Question) -> None:
+        catalogue = self.due.catalogue
+        if catalogue is None:
+            return
+        if asked.error or asked.too_long:
+            # The next server connection asks.
+            self.shared.catalogue_read_at = None
+            self.due.catalogue = None
+            return
+        # Rows begin with a kind of one letter; whether definitions come first is a setting.
+        rows = [text_row(payload) for payload in asked.payloads[1:-1] if payload[0] == 1]
+        catalogue.take(rows)
+        if not catalogue.question():
+            self.shared.hidden = catalogue.effects()
+            self.due.catalogue = None
+
     def ask_locks(self, server: MysqlServerStream) -> bytes:
-        if not self.due.locks:
+        if not self.due.locks or not self.may_ask():
             return b""
-        self.due.locks = False
         if _UNKNOWN in self.locks or not self.locks:
+            self.due.locks = False
             return b""
+        if server.failed or self.due.warnings:
+            return self.ask_warnings(server)
+        self.due.locks = False
         held = b" OR ".join(b"IS_USED_LOCK(%s)<=>CONNECTION_ID()" % name for name in self.locks)
         return server.ask(b"SELECT " + held, pl.LOCKS)
 
@@ -275,6 +318,8 @@ class Session(SessionState):
         purpose = asked.purpose
         if purpose == pl.WARNINGS:
             self.take_warnings(asked, server)
+        elif purpose == pl.CATALOGUE:
+            self.take_catalogue(asked)
         elif asked.error or asked.too_long:
             self.permanent = self.permanent or "unreadable_state"
             server.dirty = True

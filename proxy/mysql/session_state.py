@@ -128,7 +128,9 @@ class SessionState:
         self.holding = _NONE_HELD
         self.effects = None
         self.begun = False
+        catalogue = self.due.catalogue
         self.due = Due()
+        self.due.catalogue = catalogue
         self.asked = NO_VARIABLES
         self.asked_names = ()
 

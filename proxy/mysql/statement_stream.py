@@ -33,6 +33,7 @@ from proxy.mysql.settings import PARSE_TIME, replay_sql
 
 if TYPE_CHECKING:
     from proxy.mysql.capabilities import ClientFacts
+    from proxy.mysql.effects import Effects
     from proxy.mysql.pool_state import PoolState
     from proxy.mysql.server_statements import ServerStatement
     from proxy.mysql.server_stream import MysqlServerStream
@@ -92,7 +93,7 @@ class StatementStream(RestingStream):
                 sql = with_literals(sql, own_ids(effects, self.number))
                 replacement = packet(payload[:1] + sql, 0)
             known = self.shared.statements.statement(sql, session.settings, session.schema)
-        statement = ClientStatement(self.next_statement, known, effects)
+        statement = ClientStatement(self.next_statement, known, effects, self.shared.hidden)
         self.next_statement += 1
         self.prepared_last = None
         session.begins(None)
@@ -156,7 +157,7 @@ class StatementStream(RestingStream):
     ) -> bytes:
         """COM_STMT_EXECUTE, or MariaDB's COM_STMT_BULK_EXECUTE, of a statement prepared here."""
         session = self.session
-        effects = statement.effects
+        effects = self.effects_now(statement)
         if effects is not None:
             outcome = effects.reads_diagnostics or effects.outcome_calls
             if outcome and not session.is_fresh_on(server):
@@ -187,6 +188,13 @@ class StatementStream(RestingStream):
         session.begins(effects)
         server.push(Reply(pl.RESULT, None, None, cursor))
         return length.to_bytes(3, "little") + b"\0" + payload
+
+    def effects_now(self, statement: ClientStatement) -> Effects | None:
+        """What executing a statement may do, with stored programs as they are by now."""
+        if statement.hidden is not self.shared.hidden and statement.statement.sql:
+            statement.hidden = self.shared.hidden
+            statement.effects = self.effects_of(statement.statement.sql)
+        return statement.effects
 
     def prepare_again(
         self, server: MysqlServerStream, statement: ClientStatement, *, silent: bool
@@ -242,6 +250,12 @@ class StatementStream(RestingStream):
         """Closing of statements and replay of state; ``b""`` nearly always."""
         message = server.close_obsolete() if server.obsolete else b""
         session = self.session
+        if session.due.catalogue is not None and session.may_ask() and server.is_idle():
+            # What has been redefined may be what the command calls.
+            question = session.ask_catalogue(session.due.catalogue, server)
+            if question:
+                self.waiting = True
+                return message + question
         if server.insert_id < 0:
             server.insert_id = 0
             message += server.ask(b"SET LAST_INSERT_ID=0", pl.PROBE)

@@ -8,6 +8,7 @@ from typing import Final
 from proxy.wire.words import COMPILED, has_word, table_of
 
 _BEHIND_WORD: Final = (b" ", b"\t", b"\n", b"\v", b"\f", b"\r", b"/", b"#", b"-")
+_BEFORE_SPACE: Final = (b"lock", b"xa", b"create", b"alter", b"rename")
 WORDS: Final = (
     b"@",
     b"/*!",
@@ -15,7 +16,7 @@ WORDS: Final = (
     b"temporary",
     b"get_lock",
     b"release_",
-    *(word + behind for word in (b"lock", b"xa") for behind in _BEHIND_WORD),
+    *(word + behind for word in _BEFORE_SPACE for behind in _BEHIND_WORD),
     b"prepare",
     b"execute",
     b"handler",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
-from proxy.errors import ProtocolError, ServerProtocolError
+from proxy.errors import ProtocolError, ServerProtocolError, ServerRefused
 from proxy.mysql.constants import (
     CLIENT_MULTI_STATEMENTS,
     CLIENT_QUERY_ATTRIBUTES,
@@ -16,6 +17,7 @@ from proxy.mysql.constants import (
     OK,
     SERVER_MORE_RESULTS_EXISTS,
 )
+from proxy.mysql.hidden import TIME_LIMIT, Catalogue, HiddenEffects
 from proxy.mysql.lenenc import packet, read_lenenc_int
 from proxy.mysql.login import refusal
 from proxy.mysql.messages import read_ok
@@ -153,3 +155,15 @@ def no_warnings(capabilities: int) -> Conversation[list[bytes]]:
     """Read the payloads of the reply to SHOW WARNINGS where there are none."""
     yield Send(_query(_WARNINGS, capabilities))
     return (yield from _result())
+
+
+def hidden_effects(capabilities: int) -> Conversation[HiddenEffects | None]:
+    """Read what stored programs, triggers and views do to a session; ``None`` if nothing.
+
+    What the server does not tell in time, or at all, stays unknown.
+    """
+    catalogue = Catalogue()
+    with contextlib.suppress(ServerRefused):
+        while question := catalogue.question():
+            catalogue.take((yield from ask(TIME_LIMIT + question, capabilities)))
+    return catalogue.effects()

@@ -9,7 +9,7 @@ from proxy.mysql.settings import SettingsTable
 
 def test_a_statement_begins_without_types_and_without_a_cursor() -> None:
     known = Statement(b"SELECT ?", SettingsTable().none, b"app")
-    statement = ClientStatement(7, known, None)
+    statement = ClientStatement(7, known, None, None)
     assert (statement.number, statement.statement) == (7, known)
     assert statement.types is None
     assert not statement.cursor
@@ -17,7 +17,7 @@ def test_a_statement_begins_without_types_and_without_a_cursor() -> None:
 
 def test_whose_preparing_it_is() -> None:
     known = Statement(b"SELECT ?", SettingsTable().none, b"app")
-    preparation = Preparation(ClientStatement(7, known, None), ours=True)
+    preparation = Preparation(ClientStatement(7, known, None, None), ours=True)
     assert preparation.ours
     assert not preparation.silent
     assert preparation.server_number == 0

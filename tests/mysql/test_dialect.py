@@ -145,10 +145,15 @@ def test_warming_up_asks_what_is_not_known_yet() -> None:
     assert player.feed(packet(DONE, 1)) == packet(b"\x1b\1\0", 0)
     assert b"SHOW SESSION VARIABLES" in player.feed(packet(DONE, 1))
     assert b"SHOW WARNINGS" in player.feed(table(2, [b"sql_mode", b"ANSI"]))
+    assert b"information_schema.ROUTINES" in player.feed(table(3))
+    users = player.feed(table(3, [b"F", b"locks", b"RETURN GET_LOCK('a', 1)"]))
+    assert b"locks".hex().encode() in users
     assert player.feed(table(3)).endswith(TRACKING_SQL)
     player.feed(packet(DONE, 1))
     facts = player.result
     assert facts == ServerFacts(146, {"sql_mode": "ANSI"})
+    assert shared.hidden is not None
+    assert shared.hidden.added_to(b"SELECT locks()", None) is not None
     stream = made.server_stream(shared, SESSION, facts)
     assert isinstance(stream, MysqlServerStream)
     again = Player(made.warm_up(shared, SESSION, "", 0.0, limits=False))

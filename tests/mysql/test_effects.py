@@ -15,3 +15,35 @@ def test_every_kind_has_a_bit_and_a_name_of_its_own() -> None:
 def test_no_kind_no_reason() -> None:
     assert effects.reasons(0) == []
     assert effects.reasons(effects.HANDLER) == ["handler"]
+
+
+def test_what_called_code_does_is_added() -> None:
+    called, text = effects.Effects(), effects.Effects()
+    called.may_begin = effects.NAMED_LOCK
+    called.lock_names = frozenset({b"'a'"})
+    called.user_variables = frozenset({b"x"})
+    text.lock_names = frozenset({b"'b'"})
+    text.outcome_calls.append((1, 2, True, b"row_count"))
+    found = text.copy()
+    found.add(called)
+    assert found.may_begin == effects.NAMED_LOCK
+    assert found.lock_names == frozenset({b"'a'", b"'b'"})
+    assert found.user_variables == frozenset({b"x"})
+    assert found.outcome_calls == text.outcome_calls
+    assert text.may_begin == 0
+    called.lock_names = None
+    found.add(called)
+    assert found.lock_names is None
+
+
+def test_a_copy_has_everything() -> None:
+    made = effects.Effects()
+    for name in made.__slots__:
+        before = getattr(made, name)
+        changed = {b"z"} if isinstance(before, frozenset) else [(0, 1, True)]
+        setattr(made, name, 7 if isinstance(before, int) else "x" if before == "" else before)
+        if isinstance(before, (frozenset, list)):
+            setattr(made, name, type(before)(changed))
+    copy = made.copy()
+    for name in made.__slots__:
+        assert getattr(copy, name) == getattr(made, name), name

@@ -41,7 +41,10 @@ BEGINS = [
     (b"(SELECT 1 INTO/**/@z)", effects.USER_VARIABLE),
     (b"TABLE t INTO @a,@b", effects.USER_VARIABLE),
     (b"SET@x=1", effects.USER_VARIABLE),
-    (b"EXECUTE IMMEDIATE 'SET @g=1'", effects.STORED_PROGRAM),
+    (b"EXECUTE IMMEDIATE 'SET @g=1'", effects.STORED_PROGRAM | effects.UNREADABLE_CODE),
+    (b"BEGIN NOT ATOMIC EXECUTE IMMEDIATE x; END", effects.UNREADABLE_CODE),
+    (b"CALL sys.ps_setup_save(1)", effects.UNREADABLE_CODE),
+    (b"CALL `mysql`.rds_kill(1)", effects.UNREADABLE_CODE),
     (b"BEGIN NOT ATOMIC SET @h=1; END", effects.USER_VARIABLE),
 ]
 ENDS = [
@@ -175,6 +178,7 @@ def test_kill(sql: bytes, query_only: bool, number: int | None) -> None:
     [
         (b"SELECT CONNECTION_ID()", [(7, 22, True)]),
         (b"SELECT connection_id ( ) AS c", [(7, 24, False)]),
+        (b"SELECT IS_USED_LOCK('a') = CONNECTION_ID()", []),
         (b"SELECT 1+CONNECTION_ID(), 2", [(9, 24, False)]),
         (b"SELECT 'CONNECTION_ID()'", []),
     ],
@@ -251,3 +255,32 @@ def test_the_cache_of_verdicts_is_bounded() -> None:
     for number in range(5000):
         inspect(b"SELECT @x%d" % number)
     assert len(inspection._verdicts) <= 2048
+
+
+@pytest.mark.parametrize(
+    ("sql", "redefines"),
+    [
+        (b"CREATE FUNCTION f() RETURNS INT RETURN 1", True),
+        (b"CREATE/**/PROCEDURE p() SELECT 1", True),
+        (b"CREATE DEFINER=`a`@`%` TRIGGER t BEFORE INSERT ON u FOR EACH ROW SET NEW.a=1", True),
+        (
+            b"CREATE OR REPLACE ALGORITHM=MERGE DEFINER='a'@'b' SQL SECURITY INVOKER VIEW v AS"
+            b" SELECT 1",
+            True,
+        ),
+        (b"ALTER VIEW v AS SELECT 1", True),
+        (b"DROP PROCEDURE IF EXISTS p", True),
+        (b"SELECT 1; DROP TRIGGER t", True),
+        (b"RENAME TABLE t TO u", True),
+        (b"ALTER TABLE t RENAME u", True),
+        (b"CREATE FUNCTION f() RETURNS INT RETURN 1" + b" " * (1 << 16), True),
+        (b"CREATE TABLE t (a INT)", False),
+        (b"CREATE TEMPORARY TABLE t (view INT)", False),
+        (b"DROP TABLE t", False),
+        (b"SELECT 'CREATE VIEW v AS SELECT 1'", False),
+        (b"SHOW CREATE VIEW v", False),
+    ],
+)
+def test_definitions_that_others_may_use(sql: bytes, redefines: bool) -> None:
+    found = inspect(sql)
+    assert (found is not None and found.redefines) == redefines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.mysql import pipeline as pl
 from proxy.mysql.lenenc import lenenc
-from proxy.mysql.pool_state import PoolState
+from proxy.mysql.pool_state import CATALOGUE_S, PoolState
 
 BASELINE = {
     "version": "9.7.4",
@@ -56,3 +56,12 @@ def test_functions_that_complain_are_those_of_the_server() -> None:
     shared = PoolState(max_prepared_statements=1)
     shared.learn_baseline({**BASELINE, "version": "10.11.19-MariaDB"})
     assert shared.unknown_statement_by(0x1C) == "mysqld_stmt_fetch"
+
+
+def test_the_catalogue_is_read_by_one_connection_a_minute() -> None:
+    state = PoolState(max_prepared_statements=3)
+    assert state.catalogue_is_due(100.0)
+    assert not state.catalogue_is_due(100.0)
+    assert not state.catalogue_is_due(100.0 + CATALOGUE_S - 0.1)
+    assert state.catalogue_is_due(100.0 + CATALOGUE_S)
+    assert not state.catalogue_is_due(100.1 + CATALOGUE_S)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from tests.differential.mysql.scripts.tables import ITEMS
-from tests.differential.mysql.steps import command, execute, prepare, script
+from tests.differential.mysql.steps import command, execute, prepare, script, text
 from tests.support import mysql_messages as wire
+from tests.support.local_mysql import MARIADB
 
 RESET = command(wire.RESET_CONNECTION)
+_NO_PROGRAMS = (
+    *(f"DROP FUNCTION IF EXISTS {name}" for name in ("locks", "locks_a", "last_one")),
+    *(f"DROP PROCEDURE IF EXISTS {name}" for name in ("lock_briefly", "counts", "finds", "makes")),
+    "DROP VIEW IF EXISTS locked",
+)
 
 STATEFUL = (
     script(
@@ -48,6 +54,53 @@ STATEFUL = (
         "SELECT RELEASE_LOCK('a'), RELEASE_LOCK('a'), RELEASE_LOCK('nosuch')",
         "SELECT RELEASE_ALL_LOCKS()",
         "SELECT IS_FREE_LOCK('a'), IS_FREE_LOCK('b')",
+    ),
+    script(
+        "locks that programs take",
+        "CREATE FUNCTION locks(name TEXT) RETURNS INT NO SQL RETURN GET_LOCK(name, 0)",
+        "CREATE FUNCTION locks_a() RETURNS INT NO SQL RETURN GET_LOCK('a', 0)",
+        "CREATE PROCEDURE lock_briefly() BEGIN DO locks_a(); DO RELEASE_LOCK('a'); END",
+        "CREATE VIEW locked AS SELECT locks_a() AS a",
+        "SELECT locks_a()",
+        "SELECT IS_USED_LOCK('a') = CONNECTION_ID()",
+        "SELECT RELEASE_LOCK('a'), RELEASE_LOCK('a')",
+        "CALL lock_briefly()",
+        "SELECT IS_USED_LOCK('a'), RELEASE_LOCK('a')",
+        "SELECT * FROM locked",
+        "SELECT RELEASE_LOCK('a'), RELEASE_LOCK('a')",
+        "CREATE TRIGGER locks_too BEFORE INSERT ON items FOR EACH ROW SET NEW.price = locks_a()",
+        "INSERT INTO items (name) VALUES ('locked')",
+        "SELECT IS_USED_LOCK('a') = CONNECTION_ID(), price FROM items WHERE name = 'locked'",
+        prepare("SELECT locks(?)"),
+        execute(0, text("b")),
+        "SELECT RELEASE_LOCK('b'), RELEASE_ALL_LOCKS()",
+        before=(*ITEMS, *_NO_PROGRAMS),
+    ),
+    script(
+        "what programs leave behind",
+        "CREATE PROCEDURE counts() SELECT COUNT(*) INTO @counted FROM items",
+        "CREATE PROCEDURE finds() SELECT SQL_CALC_FOUND_ROWS id FROM items ORDER BY id LIMIT 1",
+        "CREATE FUNCTION last_one() RETURNS INT NO SQL RETURN LAST_INSERT_ID()",
+        "CREATE PROCEDURE makes() BEGIN CREATE TEMPORARY TABLE made (a INT);"
+        " INSERT INTO made VALUES (1); END",
+        "CALL counts()",
+        "SELECT @counted",
+        "CALL finds()",
+        "SELECT FOUND_ROWS()",
+        "INSERT INTO items (name) VALUES ('new')",
+        "SELECT 1",
+        "SELECT last_one()",
+        "CALL makes()",
+        "SELECT * FROM made",
+        before=(*ITEMS, *_NO_PROGRAMS),
+    ),
+    script(
+        "texts that are run at once",
+        "SET @text = 'SELECT GET_LOCK(''a'', 0)'",
+        "EXECUTE IMMEDIATE @text",
+        "SELECT IS_USED_LOCK('a') = CONNECTION_ID()",
+        "SELECT RELEASE_ALL_LOCKS()",
+        kinds=(MARIADB,),
     ),
     script(
         "table locks",

@@ -19,9 +19,10 @@ TYPES = (
 )
 PROCEDURES = (
     "DROP PROCEDURE IF EXISTS two_results",
-    "CREATE PROCEDURE two_results(IN n INT, OUT doubled INT, INOUT text VARCHAR(20))"
+    "CREATE DEFINER = 'app'@'%'"
+    " PROCEDURE two_results(IN n INT, OUT doubled INT, INOUT text VARCHAR(20))"
     " BEGIN SELECT n; SELECT n, n + 1; SET doubled = n * 2; SET text = CONCAT(text, '!'); END",
     "DROP PROCEDURE IF EXISTS fails",
-    "CREATE PROCEDURE fails() BEGIN SELECT 1;"
+    "CREATE DEFINER = 'app'@'%' PROCEDURE fails() BEGIN SELECT 1;"
     " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'raised', MYSQL_ERRNO = 4711; END",
 )
