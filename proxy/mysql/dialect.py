@@ -64,10 +64,10 @@ class MysqlDialect:
         return _login_of((yield from conversation))
 
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
-        return accepting.client_secret(method, secret)
+        return accepting.client_secret(method, secret, derived)
 
     def server_secret(self, secret: str, derived: dict[str, Any], recovered: Any) -> Any:
-        return ServerSecret(password=secret.encode("utf-8", "surrogateescape"))
+        return ServerSecret(password=secret.encode(*_NAMES), derived=derived)
 
     def log_in(self, plan: ServerPlan) -> Conversation[ServerSession]:
         result = yield from self._log_in(plan)
