@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import ServerRefused
-from proxy.mysql import tracking, warmup
+from proxy.mysql import warmup
 from proxy.mysql.constants import CLIENT_FOUND_ROWS, CLIENT_QUERY_ATTRIBUTES
 from proxy.mysql.login import ServerLogin, ServerSecret, login
+from proxy.mysql.tracking import tracking_sql
 from proxy.net.conversation import ConversationProtocol
 from proxy.net.tls import client_context
 from tests.support.local_mysql import MARIADB, MYSQL
@@ -189,7 +190,8 @@ async def test_warming_up(mysql_server: MysqlServer, extra: int) -> None:
     template = await run(warmup.no_warnings(capabilities))
     assert isinstance(template, list)
     assert len(template) == 5
-    assert await run(warmup.ask(tracking.TRACKING_SQL, capabilities)) == []
+    mariadb = mysql_server.kind == MARIADB
+    assert await run(warmup.ask(tracking_sql(mariadb=mariadb), capabilities)) == []
     assert await visit.ask("SELECT @x") == [[b"5"]]
     with pytest.raises(ServerRefused, match="syntax"):
         await visit.ask("SELECT 1; SELECT 2")
