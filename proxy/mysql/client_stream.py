@@ -138,7 +138,7 @@ class MysqlClientStream(StatementStream):
         self.to_client = b""
         self.to_server = b""
         if self.held:
-            data = self.held + data
+            data = self.held + data if data else self.held
             self.held = b""
         if self.is_waiting():
             self.held = data
@@ -147,7 +147,9 @@ class MysqlClientStream(StatementStream):
         end: i64 = len(data)
         pos: i64 = 0
         start: i64 = 0
-        parts: list[bytes] = []
+        parts: list[bytes] | None = None
+        plain_bytes = self.plain_bytes
+        self.plain_bytes = 0
         if self.remain > 0:
             pos = self.remain if self.remain < end else end
             self.remain -= pos
@@ -159,6 +161,7 @@ class MysqlClientStream(StatementStream):
                     self.file_sent = length == 0
                 self.continued = length == MAX_PAYLOAD_BYTES
                 if server.phase == FILE and server.shift != 0:
+                    parts = parts or []
                     parts.append(data[start:pos])
                     sequence = (data[pos + 3] - server.shift) & 0xFF
                     parts.append(data[pos : pos + 3] + bytes((sequence,)))
@@ -169,12 +172,17 @@ class MysqlClientStream(StatementStream):
                     break
                 if not self.in_order(data[pos + 3], int(length)):
                     break
+                plain = plain_bytes if pos == 0 else 0
+                if self.begin_plainly(server, data, pos, stop, plain):
+                    pos = stop
+                    continue
                 arrived = end - pos
                 if arrived < length + 4 and arrived < HOLD_LIMIT_BYTES:
                     break
                 whole = data[pos : stop if stop < end else end]
                 replacement = self.translate(server, whole, int(length))
                 if self.ahead or replacement is not None:
+                    parts = parts or []
                     parts.append(data[start:pos])
                     parts.append(self.ahead)
                     self.ahead = b""
@@ -182,6 +190,7 @@ class MysqlClientStream(StatementStream):
                 if self.is_waiting() or self.error is not None:
                     break
                 if replacement is not None:
+                    parts = parts or []
                     parts.append(replacement)
                     start = stop if stop < end else end
                     if not replacement and (stop > end or length == MAX_PAYLOAD_BYTES):
@@ -200,9 +209,12 @@ class MysqlClientStream(StatementStream):
             pos = stop
         if pos < end and self.error is None and not self.terminated:
             self.held = data[pos:]
-        if start < pos:
-            parts.append(data[start:pos])
-        self.to_server = parts[0] if len(parts) == 1 else b"".join(parts)
+        if parts is not None:
+            if start < pos:
+                parts.append(data[start:pos])
+            self.to_server = parts[0] if len(parts) == 1 else b"".join(parts)
+        else:
+            self.to_server = data[start:pos] if start or pos < end else data
 
     def is_waiting(self) -> bool:
         # A type checker takes an attribute not to change between two looks, but not a method.
@@ -239,6 +251,29 @@ class MysqlClientStream(StatementStream):
         return None
 
     # Queries.
+
+    def begin_plainly(
+        self, server: MysqlServerStream, data: bytes, pos: i64, stop: i64, plain_bytes: i64
+    ) -> bool:
+        """Note a query that goes on as it is with nothing ahead of it; say whether this is one.
+
+        ``plain_bytes``: how long it is, if it is known to be plain.
+        """
+        session = self.session
+        if (
+            (plain_bytes != stop - pos and not self.is_plain_query(data, pos, stop))
+            or self.shared.hidden is not None
+            or server.obsolete
+            or server.insert_id < 0
+            or server.settings is not session.settings
+            or server.user_variables is not session.user_variables
+            or server.schema != session.schema
+        ):
+            return False
+        self.file_sent = True
+        session.begins(None)
+        server.push(pl.RESULT_REPLY)
+        return True
 
     def query(self, server: MysqlServerStream, payload: bytes, length: int) -> bytes | None:
         effects = self.inspect(payload)

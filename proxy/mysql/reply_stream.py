@@ -31,7 +31,14 @@ from proxy.mysql.constants import (
     SERVER_STATUS_CURSOR_EXISTS,
 )
 from proxy.mysql.lenenc import packet, read_lenenc_int
-from proxy.mysql.messages import Ok, eof_payload, ok_payload, read_ok
+from proxy.mysql.messages import (
+    STATEMENT_ID_ONLY,
+    Ok,
+    eof_payload,
+    ok_payload,
+    plain_ok_packet,
+    read_ok_at,
+)
 from proxy.wire.stream import ServerStream
 
 if TYPE_CHECKING:
@@ -39,6 +46,9 @@ if TYPE_CHECKING:
 
     from proxy.mysql.client_stream import MysqlClientStream
     from proxy.mysql.pipeline import Question, Reply
+
+_LONG_INT: Final = 0xFB
+"""First byte from which a length-encoded integer has more, or is none."""
 
 PASS: Final = 0
 SWALLOW: Final = 1
@@ -106,7 +116,7 @@ class ReplyStream(ServerStream):
         end: i64 = len(data)
         pos: i64 = 0
         start: i64 = 0
-        parts: list[bytes] = []
+        parts: list[bytes] | None = None
         shifted: bytearray | None = None
         eof_at = -1
         if self.remain > 0:
@@ -151,13 +161,14 @@ class ReplyStream(ServerStream):
             if verdict != PASS or self.substitute:
                 payload_end: i64 = stop if stop < end else end
                 cut: i64 = payload_end if verdict == PASS else pos
+                parts = parts or []
                 if start < cut:
                     parts.append(_cut(data, shifted, start, cut))
                 if verdict == PASS:
                     eof_at = len(parts)
                 parts.append(self.take_substitute())
                 start = pos if verdict == AHEAD else payload_end
-            if eof_at >= 0 and self.told:
+            if eof_at >= 0 and self.told and parts is not None:
                 # The result is complete already: a server tells its flags in the first EOF, too.
                 parts[eof_at] = packet(self.eof(lasting=False), parts[eof_at][3])
                 eof_at = -1
@@ -170,11 +181,14 @@ class ReplyStream(ServerStream):
             pos = stop
         if pos < end and not self.error:
             self.partial = data[pos:]
-        if not parts and start == 0 and pos == end and shifted is None:
+        if parts is not None:
+            if start < pos:
+                parts.append(_cut(data, shifted, start, pos))
+            self.to_client = b"".join(parts)
+        elif start == 0 and pos == end and shifted is None:
             self.to_client = data
         else:
-            parts.append(_cut(data, shifted, start, pos))
-            self.to_client = b"".join(parts)
+            self.to_client = _cut(data, shifted, start, pos)
 
     def next_sequence(self) -> int:
         """Sequence id of what would go to the client next, in the reply under way."""
@@ -243,10 +257,13 @@ class ReplyStream(ServerStream):
         return PASS if reply.question is None else SWALLOW
 
     def column_count(self, reply: Reply, data: bytes, pos: i64, stop: i64) -> None:
-        try:
-            count, position = read_lenenc_int(data[pos + 4 : stop], 0)
-        except ProtocolError:
-            count, position = 0, 0
+        count: int = data[pos + 4]
+        position = 1
+        if count >= _LONG_INT:
+            try:
+                count, position = read_lenenc_int(data[pos + 4 : stop], 0)
+            except ProtocolError:
+                count = 0
         if count == 0:
             self.error = "malformed column count"
             return
@@ -266,7 +283,7 @@ class ReplyStream(ServerStream):
     def ended(self, reply: Reply, first: int, data: bytes, pos: i64, stop: i64) -> int:
         """An OK packet, which ends a result, and the reply unless more results follow."""
         try:
-            ok = read_ok(data[pos + 4 : stop])
+            ok = read_ok_at(data, pos + 4, stop)
         except ProtocolError:
             self.error = "malformed OK packet"
             return SWALLOW
@@ -286,6 +303,12 @@ class ReplyStream(ServerStream):
             verdict = AHEAD
         self.eof_due = False
         shown = client.heard(ok, -1 if self.phase == FIRST else int(self.rows))
+        if shown is ok and ends_plainly(ok) and not (client.eofs and first == EOF):
+            flags = ok.status & ~SERVER_SESSION_STATE_CHANGED
+            end = plain_ok_packet(first, flags, (sequence + int(self.shift)) & 0xFF)
+            self.substitute = self.substitute + end if self.substitute else end
+            self.end_result(ok, reply)
+            return SWALLOW
         payload = client.translated(shown, first)
         if payload is None and shown is not ok:
             payload = ok_payload(shown, session_track=client.tracks, header=first)
@@ -389,6 +412,16 @@ class ReplyStream(ServerStream):
     def definition(self, reply: Reply, data: bytes, pos: i64) -> int:
         """One definition of a parameter or a column, of COM_STMT_PREPARE's response."""
         raise NotImplementedError
+
+
+def ends_plainly(ok: Ok) -> bool:
+    """Whether nothing is left but flags when what only the server's own clients see is left out."""
+    return (
+        ok.track is STATEMENT_ID_ONLY
+        and ok.affected_rows == 0
+        and ok.last_insert_id == 0
+        and ok.warnings == 0
+    )
 
 
 def _cut(data: bytes, shifted: bytearray | None, start: i64, stop: i64) -> bytes:

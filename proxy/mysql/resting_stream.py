@@ -42,11 +42,13 @@ from proxy.mysql.query_attributes import text_start
 from proxy.mysql.reply import error_payload
 from proxy.mysql.session import Session
 from proxy.mysql.session_state import MULTI_STATEMENTS, STATEMENT_OUTCOME
-from proxy.mysql.suspicion import is_suspicious
+from proxy.mysql.suspicion import is_plain, is_suspicious
 from proxy.wire.dialect import Kill, LogInAgain
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from proxy.mysql.capabilities import ClientFacts
     from proxy.mysql.client_statements import ClientStatement
     from proxy.mysql.effects import Effects
@@ -80,6 +82,8 @@ class RestingStream(ClientStream):
         """Bytes still to be dropped of a command that has been answered here."""
         self.harmless = b""
         """A command that was looked at before a server connection was taken for it."""
+        self.plain_bytes: i64 = 0
+        """Bytes of a plain query that ``held`` begins with, if it does."""
         self.drop_continues = False
         """The packet being dropped is continued by the next one."""
         self.drops_file = False
@@ -91,6 +95,7 @@ class RestingStream(ClientStream):
         What remains is left in ``held``.
         """
         self.to_client = b""
+        self.plain_bytes = 0
         while True:
             data = self.drop(data)
             self.held = data
@@ -99,11 +104,14 @@ class RestingStream(ClientStream):
                     self.error = ClientProtocolError("malformed packet")
                     return NEED_NOTHING
                 return NEED_BYTES
-            length = int.from_bytes(data[:3], "little")
+            length = data[0] | (data[1] << 8) | (data[2] << 16)
             if not self.in_order(data[3], length):
                 return NEED_NOTHING
-            if len(data) < min(length + 4, HOLD_LIMIT_BYTES):
+            if len(data) < length + 4 and len(data) < HOLD_LIMIT_BYTES:
                 return NEED_BYTES
+            if self.is_plain_query(data, 0, length + 4):
+                self.plain_bytes = length + 4
+                return NEED_SERVER
             if not self.answered_alone(data[4], data[4 : 4 + length], attached=False):
                 return NEED_SERVER
             self.held = data = self.drop_command(data)
@@ -281,6 +289,17 @@ class RestingStream(ClientStream):
         if effects is None:
             self.harmless = payload
         return effects
+
+    def is_plain_query(self, data: bytes, pos: i64, stop: i64) -> bool:
+        """Whether a COM_QUERY, whole and with its header, is harmless at first sight."""
+        if stop > len(data) or data[pos + 4] != COM_QUERY or stop - pos >= MAX_PAYLOAD_BYTES:
+            return False
+        start = pos + 5
+        if self.attributes:
+            if stop - pos < 7 or data[pos + 5] != 0 or data[pos + 6] != 1:
+                return False
+            start = pos + 7
+        return self.shared.hidden is None and is_plain(data, start, stop)
 
     def effects_of(self, sql: bytes) -> Effects | None:
         """What a text may do to the session, by itself or in programs that it calls."""
