@@ -30,11 +30,11 @@ from proxy.mysql.diagnostics import CLEAR as CLEAR_WARNINGS
 from proxy.mysql.lenenc import packet
 from proxy.mysql.literals import Literal, outcomes, own_ids, with_literals
 from proxy.mysql.messages import Ok, read_err
+from proxy.mysql.packet_stream import FILE
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.query_attributes import text_start
 from proxy.mysql.recovery import reset
 from proxy.mysql.reply import error_packet
-from proxy.mysql.reply_stream import FILE
 from proxy.mysql.server_stream import MysqlServerStream
 from proxy.mysql.session_state import MULTI_STATEMENTS, SESSION_POOLING
 from proxy.mysql.statement_stream import OF_STATEMENTS, StatementStream
@@ -148,8 +148,6 @@ class MysqlClientStream(StatementStream):
         pos: i64 = 0
         start: i64 = 0
         parts: list[bytes] | None = None
-        plain_bytes = self.plain_bytes
-        self.plain_bytes = 0
         if self.remain > 0:
             pos = self.remain if self.remain < end else end
             self.remain -= pos
@@ -161,10 +159,9 @@ class MysqlClientStream(StatementStream):
                     self.file_sent = length == 0
                 self.continued = length == MAX_PAYLOAD_BYTES
                 if server.phase == FILE and server.shift != 0:
-                    parts = parts or []
-                    parts.append(data[start:pos])
                     sequence = (data[pos + 3] - server.shift) & 0xFF
-                    parts.append(data[pos : pos + 3] + bytes((sequence,)))
+                    head = data[pos : pos + 3] + bytes((sequence,))
+                    parts = [*(parts or []), data[start:pos], head]
                     start = pos + 4
             else:
                 if server.replies:
@@ -172,8 +169,8 @@ class MysqlClientStream(StatementStream):
                     break
                 if not self.in_order(data[pos + 3], int(length)):
                     break
-                plain = plain_bytes if pos == 0 else 0
-                if self.begin_plainly(server, data, pos, stop, plain):
+                if self.begin_plainly(server, data, pos, stop):
+                    self.file_sent = True
                     pos = stop
                     continue
                 arrived = end - pos
@@ -182,16 +179,13 @@ class MysqlClientStream(StatementStream):
                 whole = data[pos : stop if stop < end else end]
                 replacement = self.translate(server, whole, int(length))
                 if self.ahead or replacement is not None:
-                    parts = parts or []
-                    parts.append(data[start:pos])
-                    parts.append(self.ahead)
+                    parts = [*(parts or []), data[start:pos], self.ahead]
                     self.ahead = b""
                     start = pos
                 if self.is_waiting() or self.error is not None:
                     break
                 if replacement is not None:
-                    parts = parts or []
-                    parts.append(replacement)
+                    parts = [*(parts or []), replacement]
                     start = stop if stop < end else end
                     if not replacement and (stop > end or length == MAX_PAYLOAD_BYTES):
                         # Dealt with here: the server must not get the rest of it either.
@@ -210,9 +204,8 @@ class MysqlClientStream(StatementStream):
         if pos < end and self.error is None and not self.terminated:
             self.held = data[pos:]
         if parts is not None:
-            if start < pos:
-                parts.append(data[start:pos])
-            self.to_server = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.append(data[start:pos])
+            self.to_server = b"".join(parts)
         else:
             self.to_server = data[start:pos] if start or pos < end else data
 
@@ -251,29 +244,6 @@ class MysqlClientStream(StatementStream):
         return None
 
     # Queries.
-
-    def begin_plainly(
-        self, server: MysqlServerStream, data: bytes, pos: i64, stop: i64, plain_bytes: i64
-    ) -> bool:
-        """Note a query that goes on as it is with nothing ahead of it; say whether this is one.
-
-        ``plain_bytes``: how long it is, if it is known to be plain.
-        """
-        session = self.session
-        if (
-            (plain_bytes != stop - pos and not self.is_plain_query(data, pos, stop))
-            or self.shared.hidden is not None
-            or server.obsolete
-            or server.insert_id < 0
-            or server.settings is not session.settings
-            or server.user_variables is not session.user_variables
-            or server.schema != session.schema
-        ):
-            return False
-        self.file_sent = True
-        session.begins(None)
-        server.push(pl.RESULT_REPLY)
-        return True
 
     def query(self, server: MysqlServerStream, payload: bytes, length: int) -> bytes | None:
         effects = self.inspect(payload)

@@ -32,6 +32,8 @@ from proxy.mysql.resting_stream import RestingStream
 from proxy.mysql.settings import PARSE_TIME, replay_sql
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from proxy.mysql.capabilities import ClientFacts
     from proxy.mysql.effects import Effects
     from proxy.mysql.pool_state import PoolState
@@ -269,3 +271,22 @@ class StatementStream(RestingStream):
         ):
             message += session.replay(server)
         return message
+
+    def begin_plainly(self, server: MysqlServerStream, data: bytes, pos: i64, stop: i64) -> bool:
+        """Note a query that goes on as it is with nothing ahead of it; say whether this is one."""
+        session = self.session
+        known = pos == 0 and stop == self.plain_bytes
+        self.plain_bytes = 0
+        if (
+            (not known and not self.is_plain_query(data, pos, stop))
+            or self.shared.hidden is not None
+            or server.obsolete
+            or server.insert_id < 0
+            or server.settings is not session.settings
+            or server.user_variables is not session.user_variables
+            or server.schema != session.schema
+        ):
+            return False
+        session.begins(None)
+        server.push(pl.RESULT_REPLY)
+        return True

@@ -49,3 +49,21 @@ def described(server: PostgresServerStream, preparation: Preparation, descriptio
         if client is not None:
             client.statements.stale = statement
     server.resume = True
+
+
+def note_discard(server: PostgresServerStream, tag: bytes) -> None:
+    """DISCARD ALL and DEALLOCATE ALL drop what the extended protocol prepared, too."""
+    if tag not in (b"DISCARD ALL", b"DEALLOCATE ALL"):
+        return
+    client = server.client if server.pipeline.kind() < pl.OWN else None
+    if client is not None:
+        client.statements.forget_all(server)
+    server.statements.clear()
+    for reply in server.pipeline.pending():
+        made = reply.preparation
+        if made is None or not made.server_name or reply.kind == pl.OWN_DESCRIBE:
+            continue
+        # Its Parse was sent behind the message that has just been answered.
+        server.statements.names[made.statement] = made.server_name
+        if client is not None and made.client_name:
+            client.statements.named[made.client_name] = made.statement

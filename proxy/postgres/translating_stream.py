@@ -164,13 +164,7 @@ class TranslatingStream(RestingStream):
             return None
         name = data[pos + 5 : named]
         if stop > end:
-            self.pass_unread(server)
-            server.unsynced = True
-            if name:
-                server.pipeline.push(pl.PARSE_REPLY)
-            else:
-                self.statements.change_unnamed(server, pl.PARSE, None)
-                server.unnamed = self.statements
+            self.parse_unread(server, name)
             return None
         if self.statements.is_unsure_of(name, server):
             return self.wait_for_answers(pos)
@@ -202,6 +196,15 @@ class TranslatingStream(RestingStream):
             return prefix + self.statements.parse(server, name, statement)
         self.statements.change_unnamed(server, pl.PARSE, statement)
         return None if effects is None else prefix + parse_message(b"", definition)
+
+    def parse_unread(self, server: PostgresServerStream, name: bytes) -> None:
+        self.pass_unread(server)
+        server.unsynced = True
+        if name:
+            server.pipeline.push(pl.PARSE_REPLY)
+        else:
+            self.statements.change_unnamed(server, pl.PARSE, None)
+            server.unnamed = self.statements
 
     def bind(
         self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
