@@ -108,6 +108,13 @@ _SERVE = ("serve", "--config", "{config}")
 MYSQL_PEERS = (
     Peer("tidegate", "", ("tidegate-mysql.toml",), _SERVE, unprivileged=False),
     Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}")),
+    Peer(
+        "proxysql",
+        "proxysql",
+        ("proxysql.cnf",),
+        ("--foreground", "--initial", "--config", "{config}", "--datadir", "{folder}"),
+        unprivileged=False,
+    ),
 )
 PEERS = {"postgresql": POSTGRESQL_PEERS, "mysql": MYSQL_PEERS}
 """By the name of an engine."""

@@ -47,6 +47,7 @@ def test_templates_are_filled_in(peer: Peer, tls: bool, tmp_path: Path) -> None:
     text = configure(own, setup(tmp_path, tls=tls), folder, 6432).read_text()
     assert "6432" in text
     assert not re.search(r"\{[a-z_]+\}", text)
+    assert text.count("{") == text.count("}")
 
 
 @pytest.mark.parametrize("peer", [POSTGRESQL_PEERS[0], MYSQL_PEERS[0]], ids=["pg", "mysql"])
