@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import fleet, peers, storm
 from benchmarks.accounting import usage
 from benchmarks.figures import percentile
-from benchmarks.relay import POOL_SIZE, lineup
+from benchmarks.peers import POOL_SIZE
+from benchmarks.relay import lineup
 from benchmarks.stage import STAGES, Stage
 
 if TYPE_CHECKING:
@@ -152,17 +153,23 @@ def measure(
     ):
         results = [_play(b, started, stage, turns(b, rounds)) for b in chosen]
         title = f"running transactions while {_STORM:,} environments log in at once, TLS"
-        rows = [storm.strike(peer, stage.login, _STORM) for peer in started if peer.session]
+        able = [peer for peer in started if peer.session and peer.most_clients >= _STORM]
+        rows = [storm.strike(peer, stage.login, _STORM) for peer in able]
         return [*results, {"title": title, "peers": rows}]
+
+
+def _most(peer: peers.Running, stage: Stage) -> int:
+    return peer.most_clients if peer.session else stage.most_clients
 
 
 def _play(
     burst: Burst, started: Sequence[peers.Running], stage: Stage, rounds: int
 ) -> dict[str, Any]:
     rows: dict[str, list[dict[str, Any]]] = {}
-    if burst.environments > stage.most_clients:
-        print(f"  {burst.title}: without direct: the server takes {stage.most_clients} clients")
-        started = [peer for peer in started if peer.session]
+    for peer in started:
+        if burst.environments > _most(peer, stage):
+            print(f"  {burst.title}: without {peer.name}: it takes {_most(peer, stage):,} clients")
+    started = [peer for peer in started if burst.environments <= _most(peer, stage)]
     for number in range(rounds):
         turn = number % len(started)
         for peer in [*started[turn:], *started[:turn]]:

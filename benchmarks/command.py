@@ -35,16 +35,22 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--duration", type=int, default=2, help="seconds of load per run")
     made.add_argument("--interpreted", action="store_true", help="the interpreted twin too")
     made.add_argument("--only", default="", help="only cases whose title contains this")
-    made.add_argument("--peers", default="", help="only these peers, comma separated")
+    made.add_argument(
+        "--peers", default="", help="only these peers, comma separated, unreliable ones too"
+    )
     return made
 
 
-def _rivals(options: argparse.Namespace, engine: str = "postgresql") -> list[peers.Peer]:
+def taking_part(options: argparse.Namespace, engine: str = "postgresql") -> list[peers.Peer]:
+    """Return the peers of an engine that are to take part; print why others do not."""
     known = list(peers.PEERS[engine])
     if options.interpreted and engine == "postgresql":
         known.append(peers.INTERPRETED)
     names = [name for name in options.peers.split(",") if name]
-    return [peer for peer in known if not names or peer.name in names]
+    for peer in known:
+        if peer.unreliable and not names:
+            print(f"  without {peer.name} (unless --peers names it): {peer.unreliable}", flush=True)
+    return [peer for peer in known if (peer.name in names if names else not peer.unreliable)]
 
 
 def _facts(rivals: list[peers.Peer]) -> dict[str, str]:
@@ -55,7 +61,7 @@ def _facts(rivals: list[peers.Peer]) -> dict[str, str]:
 
 
 def _relay(options: argparse.Namespace) -> list[Path]:
-    rivals = _rivals(options)
+    rivals = taking_part(options)
     rounds = options.rounds or (2 if options.quick else 3)
     chosen = relay.cases(quick=options.quick, duration_s=options.duration)
     chosen = [case for case in chosen if options.only in case.title]
@@ -67,7 +73,7 @@ def _relay(options: argparse.Namespace) -> list[Path]:
 
 
 def _burst(options: argparse.Namespace, engine: str = "postgresql") -> list[Path]:
-    rivals = _rivals(options, engine)
+    rivals = taking_part(options, engine)
     rounds = options.rounds or (1 if options.quick else 2)
     chosen = burst.bursts(engine, quick=options.quick)
     chosen = [one for one in chosen if options.only in one.title]
@@ -85,7 +91,7 @@ def _mysql_burst(options: argparse.Namespace) -> list[Path]:
 
 
 def _memory(options: argparse.Namespace, engine: str = "postgresql") -> list[Path]:
-    rivals = _rivals(options, engine)
+    rivals = taking_part(options, engine)
     counts = (600,) if options.quick else (1_000, 5_000, 15_000)
     links = (False,) if options.quick else (False, True)
     rate = memory.LOGINS_PER_S[engine]
@@ -104,7 +110,7 @@ def _mysql_memory(options: argparse.Namespace) -> list[Path]:
 
 
 def _scale(options: argparse.Namespace) -> list[Path]:
-    rivals = _rivals(options)
+    rivals = taking_part(options)
     rounds = options.rounds or (2 if options.quick else 3)
     chosen = relay.scale_cases(options.duration)
     chosen = [case for case in chosen if options.only in case.title]
@@ -119,7 +125,7 @@ def _scale(options: argparse.Namespace) -> list[Path]:
 
 
 def _profile(options: argparse.Namespace) -> list[Path]:
-    rivals = _rivals(options)
+    rivals = taking_part(options)
     protocols = [name for name in relay.PROTOCOLS if options.only in name]
     named = rivals if options.peers else rivals[:1]
     print(f"about {len(named) * len(protocols) * 25} s", flush=True)
@@ -137,7 +143,7 @@ def _scanners(options: argparse.Namespace) -> list[Path]:
 
 
 def _mysql(options: argparse.Namespace) -> list[Path]:
-    rivals = _rivals(options, "mysql")
+    rivals = taking_part(options, "mysql")
     rounds = options.rounds or (2 if options.quick else 3)
     chosen = mysql.loads(quick=options.quick, duration_s=options.duration)
     chosen = [load for load in chosen if options.only in load.title]
@@ -169,8 +175,6 @@ ALL = [name for name in PARTS if name != "profile"]
 def main(arguments: list[str]) -> int:
     """Run what is asked for; return the exit code."""
     options = parser().parse_args(arguments)
-    for name, reason in peers.LEFT_OUT.items():
-        print(f"  without {name}: {reason}", flush=True)
     if options.part != "all":
         try:
             paths = PARTS[options.part](options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import psycopg
 
 from benchmarks import driver
 from benchmarks.pgbench import Server
+from tests.support.local_postgres import NoServer
 from tests.support.servers import ROLES, PostgresServer, chosen_binaries, own_server, program
 
 if TYPE_CHECKING:
@@ -33,10 +36,20 @@ _SETTINGS = {
 }
 
 
+def short_port() -> int:
+    """Give a free loopback port of four digits: pgagroal 2.1 aborts where a server's has five."""
+    for port in random.sample(range(5500, 10000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise NoServer("no free port from 5500 to 9999")
+
+
 @contextlib.contextmanager
 def database() -> Iterator[tuple[PostgresServer, Server]]:
     """Run a server that has TLS and pgbench's tables. Raises ``NoServer``."""
-    with own_server(chosen_binaries(tls=True), settings=_SETTINGS) as server:
+    binaries = chosen_binaries(tls=True)
+    with own_server(binaries, settings=_SETTINGS, port=short_port()) as server:
         found = program("pgbench", server)
         if found is None:
             raise FileNotFoundError("no pgbench: apt-get install postgresql-contrib")

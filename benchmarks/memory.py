@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import fleet, peers
 from benchmarks.accounting import resident_bytes
-from benchmarks.relay import POOL_SIZE, lineup
+from benchmarks.peers import POOL_SIZE
+from benchmarks.relay import lineup
 from benchmarks.stage import STAGES
 
 if TYPE_CHECKING:
@@ -17,12 +18,8 @@ LOGINS_PER_S = {"postgresql": 700.0, "mysql": 200.0}
 """Less than any peer of an engine can do: MySQL Router has the server check every login."""
 _BUSY_S = 1.5
 """Seconds that busy clients have been at it when memory is read."""
-MOST_OF_ODYSSEY = 5000
-"""It takes more memory than the rest together, and as much for each client."""
 _WARM_CLIENTS = 100
 """Connect and leave before the first reading, so that what is loaded once is not counted."""
-HELD_LIMIT = 700
-"""HAProxy holds a server connection for each client: no more than the server has."""
 
 
 def _hold(
@@ -67,19 +64,13 @@ def measure(
     with STAGES[engine](POOL_SIZE, client_tls=True) as stage:
         results = []
         for count in counts:
-            able = [peer for peer in rivals if count <= _limit(peer)]
+            able = [peer for peer in rivals if count <= peer.most_clients]
             # Freshly started: what an earlier crowd has left free would hide the growth.
             with lineup(able, stage.setup, stage.folder, direct=False) as started:
                 rows = [_row(peer, stage.login, count, tls=tls, busy=busy) for peer in started]
             kind = f"{'busy' if busy else 'idle'} clients, {'TLS' if tls else 'plain'}"
             results.append({"title": f"{count:,} {kind}", "peers": rows})
         return results
-
-
-def _limit(peer: peers.Peer) -> int:
-    if not peer.transactions:
-        return HELD_LIMIT
-    return MOST_OF_ODYSSEY if peer.name == "odyssey" else 1_000_000
 
 
 def _row(

@@ -6,7 +6,8 @@ import functools
 from typing import TYPE_CHECKING
 
 from benchmarks import sysbench
-from benchmarks.relay import POOL_SIZE, Outcome, lineup, play
+from benchmarks.peers import POOL_SIZE
+from benchmarks.relay import Outcome, lineup, play
 from benchmarks.stage import mysql_stage
 
 if TYPE_CHECKING:

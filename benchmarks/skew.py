@@ -18,7 +18,7 @@ from benchmarks import database, peers
 from benchmarks.accounting import members
 from benchmarks.client import Client, connect
 from benchmarks.figures import percentile
-from benchmarks.relay import POOL_SIZE
+from benchmarks.peers import POOL_SIZE
 from benchmarks.stage import postgresql_stage
 from tests.support import messages as wire
 
