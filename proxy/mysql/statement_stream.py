@@ -29,6 +29,7 @@ from proxy.mysql.literals import own_ids, with_literals
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.prepared import Statement
 from proxy.mysql.resting_stream import RestingStream
+from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.settings import PARSE_TIME, replay_sql
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class StatementStream(RestingStream):
         if self.waiting:
             return None
         held = server.statements.find(statement.statement)
-        if held is None and not statement.statement.sql:
+        known = statement.statement
+        if held is None and not (known.sql and bool(known.schema) == bool(self.session.schema)):
             return self.lost_statement(code)
         if held is None:
             self.prepare_again(server, statement, silent=code == COM_STMT_SEND_LONG_DATA)
@@ -224,12 +226,34 @@ class StatementStream(RestingStream):
         self.waiting = True
 
     def lost_statement(self, code: int) -> bytes:
-        """A statement whose text was not kept is not here any more."""
+        """A statement that cannot be prepared again is not here any more.
+
+        Its text was not kept, or it was prepared without a default schema, and the session has one.
+        """
         if code != COM_STMT_SEND_LONG_DATA:
-            self.answer_error(
-                1461, "42000", "Tidegate has closed this prepared statement: too long"
-            )
+            text = "Tidegate has closed this prepared statement and cannot prepare it again"
+            self.answer_error(1461, "42000", text)
         return b""
+
+    def prepared_without_schema(self) -> list[ClientStatement]:
+        """Statements that run without a default schema, whatever the session has by then."""
+        return [each for each in self.statements.values() if not each.statement.schema]
+
+    def prepares_ahead(self, server: MysqlServerStream, payload: bytes) -> bool:
+        """Prepare one more statement here while that can be done without a default schema.
+
+        Says whether the command, which chooses one, has to wait for that.
+        """
+        if not chosen_schema(payload, attributes=self.attributes):
+            return False
+        known = self.prepared_without_schema()
+        missing = [each for each in known if server.statements.find(each.statement) is None]
+        if not missing or len(known) > self.shared.max_prepared_statements:
+            return False
+        self.ahead = self.preamble(server)
+        if not self.waiting:
+            self.prepare_again(server, missing[0], silent=False)
+        return True
 
     def preparation_failed(self) -> None:
         """The server would not prepare a statement again: its error answers what was held."""
@@ -259,7 +283,7 @@ class StatementStream(RestingStream):
         if server.insert_id < 0:
             server.insert_id = 0
             message += server.ask(b"SET LAST_INSERT_ID=0", pl.PROBE)
-        if server.schema != session.schema:
+        if server.schema != session.schema and not session.choosing:
             server.schema = session.schema
             message += server.order(COM_INIT_DB, session.schema, pl.SCHEMA)
             self.waiting = True

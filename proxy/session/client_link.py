@@ -50,13 +50,11 @@ class ClientLink(Waiter):
         """Cancel key, together with the number."""
         self.transport, self.stream, self.pool = transport, stream, pool
         self.counters, self.journal = counters, journal
-        self.number = number
-        self.tls = tls
+        self.number, self.tls = number, tls
         self.server: ServerLink | None = None
         self.greeting = False
         """The first server connection is needed to learn what to greet the client with."""
-        self.parked = False
-        self.closed = self.leaving = False
+        self.parked = self.closed = self.leaving = False
         """Leaving: Terminate was received, close when what was asked for is done."""
         self.left_at = 0.0
         """When the client closed its side without saying goodbye."""
@@ -74,8 +72,7 @@ class ClientLink(Waiter):
         """When it was sent to the server."""
         self.progress_at = 0.0
         """When the server last sent anything."""
-        self.pin = ""
-        self.close_reason = ""
+        self.pin = self.close_reason = ""
 
     # Called by the event loop.
 
@@ -200,7 +197,7 @@ class ClientLink(Waiter):
         self.parked = False
         if isinstance(error, BorrowTimeout):
             self.pool.counters.borrow_timeouts += 1
-        if error.fatal or self.greeting:
+        if (error.fatal and not self.stream.forgives(error)) or self.greeting:
             self.fail(error, "no server connection")
             return
         self.stream.refuse(error)
@@ -311,6 +308,9 @@ class ClientLink(Waiter):
             self.resume_client()
 
     def pin_changed(self, server: ServerLink, reason: str) -> None:
+        if self.journal.moves(self):
+            self.server_idle(server)
+            return
         if reason:
             pins = self.pool.counters.pins_by_reason
             pins[reason] = pins.get(reason, 0) + 1
