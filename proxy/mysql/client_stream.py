@@ -106,6 +106,22 @@ class MysqlClientStream(StatementStream):
     def pin_reason(self) -> str:
         return self.session.pin_reason()
 
+    def moving(self) -> str | None:
+        stays = not self.session.rooted and self.prepared_without_schema()
+        if self.session.pin_reason() != fx.REASONS[fx.STRAY] or stays:
+            return None
+        return self.session.schema.decode("utf-8", "surrogateescape")
+
+    def moved(self) -> bool:
+        server, session = self.server, self.session
+        session.rooted = bool(session.schema)
+        session.note_schema()
+        if server is None or bool(server.schema) != session.rooted:
+            return False
+        self.shared.proven.add(session.schema)
+        server.rooted = session.rooted
+        return True
+
     def in_message(self) -> bool:
         server = self.server
         filing = server is not None and server.phase == FILE and not server.swallowing
@@ -119,7 +135,7 @@ class MysqlClientStream(StatementStream):
     def greeting(self) -> bytes:
         server = self.server
         assert server is not None
-        self.shared.proven = True
+        self.shared.proven.add(self.session.schema)
         self.shared.status = server.status & LASTING_FLAGS
         self.session.status = self.shared.status
         return self.greet()
@@ -222,6 +238,8 @@ class MysqlClientStream(StatementStream):
         payload = data[4:]
         if self.answered_alone(code, payload, attached=True):
             return b""
+        if self.statements and not self.session.schema and self.prepares_ahead(server, payload):
+            return None
         if code == COM_QUERY:
             return self.query(server, payload, length)
         if code in OF_STATEMENTS:

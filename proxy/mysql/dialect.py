@@ -45,6 +45,7 @@ class MysqlDialect:
     default_port = 3306
     speaks_first = True
     cancels_by_login = True
+    state_spans_databases = True
 
     def __init__(self, nonce: Callable[[int], bytes]) -> None:
         self._nonce = nonce
@@ -165,7 +166,7 @@ class MysqlDialect:
 
     def greeting(self, shared: PoolState, stream: ClientStream) -> bytes | None:
         assert isinstance(stream, MysqlClientStream)
-        return stream.greet() if shared.proven else None
+        return stream.greet() if stream.session.schema in shared.proven else None
 
     def server_stream(
         self, shared: PoolState, session: ServerSession, facts: ServerFacts

@@ -24,6 +24,8 @@ RESOURCE_GROUP: Final = 1 << 13
 SEQUENCE: Final = 1 << 14
 UNREADABLE_CODE: Final = 1 << 15
 """Anything: code that nobody can read has run."""
+STRAY: Final = 1 << 16
+"""A default schema where the pool's sessions have none, or none where they have one."""
 
 ENDED_BY_TEXT: Final = GLOBAL_READ_LOCK
 """Kinds of state that are over when a statement that ends them has succeeded."""
@@ -45,6 +47,7 @@ REASONS: Final[dict[int, str]] = {
     RESOURCE_GROUP: "resource_group",
     SEQUENCE: "sequence",
     UNREADABLE_CODE: "unreadable_code",
+    STRAY: "default_schema",
 }
 """Reasons for pins, by kind of state."""
 

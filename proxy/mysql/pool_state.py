@@ -1,4 +1,4 @@
-"""What all sessions and server connections of one pool share."""
+"""What all sessions and server connections of one user with the same parameters share."""
 
 from __future__ import annotations
 
@@ -81,8 +81,9 @@ class PoolState:
         self._no_warnings: WeakKeyDictionary[Settings, Diagnostics] = WeakKeyDictionary()
         self.connections = 0
         """Server connections made so far."""
-        self.proven = False
-        """A server connection was opened since this was last asked: logins are welcome."""
+        self.proven: set[bytes] = set()
+        """Schemas that a server connection was opened with since this was last asked: logins are
+        welcome."""
         self.status: int = SERVER_STATUS_AUTOCOMMIT
         """Status flags that sessions begin with."""
 
@@ -149,6 +150,4 @@ class PoolState:
 
     def forget_greetings(self) -> None:
         """Ask the server again before the next session is welcomed."""
-        self.connections = 0
-        """Server connections made so far."""
-        self.proven = False
+        self.proven = set()

@@ -174,10 +174,11 @@ class ReplyStream(PacketStream):
         if client is None or reply.question is not None:
             if client is not None:
                 client.heard_ours(ok, reply)
+            elif ok.track:
+                self.heard_alone(ok.track)
             self.end_result(ok, reply)
             return SWALLOW
-        verdict = PASS
-        sequence = data[pos + 3]
+        verdict, sequence = PASS, data[pos + 3]
         if self.eof_due and not ok.status & SERVER_STATUS_CURSOR_EXISTS:
             self.put_in_eof(sequence, ahead=True)
             verdict = AHEAD
@@ -283,6 +284,10 @@ class ReplyStream(PacketStream):
 
     def answered(self, question: Question) -> None:
         """The reply to a question of ours is complete."""
+        raise NotImplementedError
+
+    def heard_alone(self, track: bytes) -> None:
+        """What an OK packet reports after its client has vanished."""
         raise NotImplementedError
 
     def prepared(self, reply: Reply, data: bytes, pos: i64, stop: i64) -> int:

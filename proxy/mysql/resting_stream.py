@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ClientProtocolError, PacketsOutOfOrder, ProxyError, SessionKilled
+from proxy.errors import (
+    ClientProtocolError,
+    CredentialError,
+    PacketsOutOfOrder,
+    ProxyError,
+    SessionKilled,
+    TargetError,
+)
 from proxy.mysql import effects as fx
 from proxy.mysql.capabilities import FIRST_SESSION
 from proxy.mysql.constants import (
@@ -40,10 +47,11 @@ from proxy.mysql.lenenc import lenenc, packet
 from proxy.mysql.messages import Ok, eof_payload, err_payload, ok_payload, only_statement_id
 from proxy.mysql.query_attributes import text_start
 from proxy.mysql.reply import error_payload
+from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.session import Session
 from proxy.mysql.session_state import MULTI_STATEMENTS, STATEMENT_OUTCOME
 from proxy.mysql.suspicion import is_plain, is_suspicious
-from proxy.wire.dialect import Kill, LogInAgain
+from proxy.wire.dialect import Kill, LogInAgain, Move
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
 
 if TYPE_CHECKING:
@@ -57,8 +65,6 @@ if TYPE_CHECKING:
 _REPLICATION: Final = frozenset(
     {COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID, COM_TABLE_DUMP, COM_REGISTER_SLAVE, COM_CLONE}
 )
-_LAST_PREPARED: Final = 0xFFFFFFFF
-"""MariaDB's clients mean the statement they prepared last."""
 
 
 class RestingStream(ClientStream):
@@ -96,6 +102,8 @@ class RestingStream(ClientStream):
         """
         self.to_client = b""
         self.plain_bytes = 0
+        if self.errand is not None:
+            return NEED_NOTHING
         while True:
             data = self.drop(data)
             self.held = data
@@ -113,7 +121,8 @@ class RestingStream(ClientStream):
                 self.plain_bytes = length + 4
                 return NEED_SERVER
             if not self.answered_alone(data[4], data[4 : 4 + length], attached=False):
-                return NEED_SERVER
+                alone = self.session.schema or not self.chooses(data[4 : 4 + length])
+                return NEED_SERVER if alone else NEED_NOTHING
             self.held = data = self.drop_command(data)
             if self.terminated or self.errand is not None:
                 return NEED_NOTHING
@@ -299,62 +308,22 @@ class RestingStream(ClientStream):
             if stop - pos < 7 or data[pos + 5] != 0 or data[pos + 6] != 1:
                 return False
             start = pos + 7
-        return self.shared.hidden is None and is_plain(data, start, stop)
+        if self.shared.hidden is not None or not self.session.schema or self.session.choosing:
+            return False
+        return is_plain(data, start, stop)
 
     def effects_of(self, sql: bytes) -> Effects | None:
         """What a text may do to the session, by itself or in programs that it calls."""
-        effects = self.read(sql) if is_suspicious(sql) else None
-        hidden = self.shared.hidden
+        effects, session, hidden = None, self.session, self.shared.hidden
+        if is_suspicious(sql):
+            no_escapes = bool(session.status & SERVER_STATUS_NO_BACKSLASH_ESCAPES)
+            multibyte = self.shared.is_multibyte(session.settings)
+            effects = look_closely(sql, no_escapes, multibyte)
         return effects if hidden is None else hidden.added_to(sql, effects)
 
-    def read(self, sql: bytes) -> Effects | None:
-        session = self.session
-        return look_closely(
-            sql,
-            bool(session.status & SERVER_STATUS_NO_BACKSLASH_ESCAPES),
-            self.shared.is_multibyte(session.settings),
-        )
-
-    # Prepared statements.
-
-    def statement(self, payload: bytes) -> ClientStatement | None:
-        """The statement that a command's id means."""
-        number = int.from_bytes(payload[1:5], "little")
-        if number == _LAST_PREPARED:
-            return self.prepared_last
-        return self.statements.get(number)
-
     def statement_alone(self, code: int, payload: bytes) -> bool:
-        statement = self.statement(payload)
-        if code == COM_STMT_CLOSE:
-            if statement is not None:
-                self.session.note_asking(statement.number, False)
-                if not self.close_on_server(statement):
-                    del self.statements[statement.number]
-            return True
-        if statement is None or len(payload) < 5:
-            self.unknown_statement(code, int.from_bytes(payload[1:5], "little"))
-            return True
-        if code == COM_STMT_FETCH and not statement.cursor:
-            stop = "" if self.shared.mariadb else "."
-            self.answer_error(
-                1421, "HY000", f"The statement ({statement.number}) has no open cursor{stop}"
-            )
-            return True
-        if code == COM_STMT_RESET and statement.number not in self.session.holding:
-            self.answer(Ok(status=self.session.status))
-            return True
-        return False
-
-    def close_on_server(self, statement: ClientStatement) -> bool:
-        """Close what the server connection holds of a statement; says nothing needs be done."""
-        return False
-
-    def unknown_statement(self, code: int, number: int) -> None:
-        by = self.shared.unknown_statement_by(code)
-        self.answer_error(
-            1243, "HY000", f"Unknown prepared statement handler ({number}) given to {by}"
-        )
+        """Deal with a command about a prepared statement, if that needs no server."""
+        raise NotImplementedError
 
     # Replies.
 
@@ -381,8 +350,30 @@ class RestingStream(ClientStream):
         self.sequence = 0
         return greeting
 
+    # The default schema of a session that logged in without one.
+
+    def chooses(self, payload: bytes) -> bool:
+        """Whether a command chooses a schema that has a pool: the session moves there ahead of it.
+
+        From then on it is like one that logged in with that schema. Where no connection of a pool
+        has proven that the user may use it, the server is asked first (``moving``), and where the
+        session has prepared statements, because these run without a default schema for ever.
+        """
+        name = chosen_schema(payload, attributes=self.attributes)
+        if not name or name not in self.shared.proven or self.statements:
+            return False
+        self.session.choose(name)
+        self.errand = Move(name.decode())
+        return True
+
+    def forgives(self, error: ProxyError) -> bool:
+        return self.session.choosing and isinstance(error, (TargetError, CredentialError))
+
     def refuse(self, error: ProxyError) -> None:
         """Answer the held command with an error."""
+        if self.session.choosing:
+            self.session.choose(b"")
+            self.errand = Move("")
         self.harmless = b""
         self.held = self.drop_command(self.held)
         self.to_client = packet(error_payload(error), 1)

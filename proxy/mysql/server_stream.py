@@ -19,6 +19,7 @@ from proxy.mysql.packet_stream import DEFINITIONS, FILE, PASS, SWALLOW
 from proxy.mysql.pipeline import Question, Reply
 from proxy.mysql.reply_stream import ReplyStream
 from proxy.mysql.server_statements import ServerStatements
+from proxy.mysql.tracking import read_track
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -45,6 +46,8 @@ class MysqlServerStream(ReplyStream):
         """System variables that differ from what the connection started with."""
         self.schema = session.reported["schema"].encode("utf-8", "surrogateescape")
         """Default schema; empty for none."""
+        self.rooted = bool(self.schema)
+        """Connections of its pool have a default schema."""
         self.user_variables = shared.no_user_variables
         """User variables that exist here, by name: an expression of the value."""
         self.insert_id = 0
@@ -91,7 +94,8 @@ class MysqlServerStream(ReplyStream):
         return _QUIT
 
     def reusable(self) -> bool:
-        return not self.spoilt and not self.error
+        # Nothing but another login takes a default schema away.
+        return not self.spoilt and not self.error and bool(self.schema) == self.rooted
 
     def probe(self) -> bytes:
         return self.ask(b"DO 0", pl.PROBE)
@@ -147,6 +151,12 @@ class MysqlServerStream(ReplyStream):
             client.question_answered(question)
         elif question.error:
             self.spoilt = True
+
+    def heard_alone(self, track: bytes) -> None:
+        """What an OK packet reports after its client has vanished."""
+        schema = read_track(track).schema
+        if schema is not None:
+            self.schema = schema.encode("utf-8", "surrogateescape")
 
     # Preparing.
 

@@ -102,6 +102,8 @@ class Session(SessionState):
         self.due.report = True
         self.last_server = server.serial
         server.last_session = self
+        if self.choosing:
+            self.choose(b"")
         effects = self.effects
         if effects is not None and (
             self.several
@@ -192,16 +194,15 @@ class Session(SessionState):
 
     def mark(self, server: MysqlServerStream) -> None:
         """Note on the server connection whether it holds what only a reset removes."""
-        server.dirty = bool(self.pins or self.permanent)
+        server.dirty = bool(self.pins & ~fx.STRAY or self.permanent)
 
     def note_track(self, track: Track, server: MysqlServerStream) -> None:
         """Take what the server reports."""
         if track.schema is not None:
             self.schema = track.schema.encode("utf-8", "surrogateescape")
             server.schema = self.schema
-            if not self.schema or not self.start_schema:
-                self.permanent = self.permanent or "default_schema"
-                server.spoilt = True
+            self.choosing = False
+            self.note_schema()
         if track.transaction is not None:
             self.pin(fx.LOCK_TABLES, track.locks_tables, server)
         if track.characteristics is not None:

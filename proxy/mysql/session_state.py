@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.mysql import pipeline as pl
 from proxy.mysql import user_variables as uv
-from proxy.mysql.effects import REASONS, Effects
+from proxy.mysql.effects import REASONS, STRAY, Effects
 from proxy.mysql.pipeline import NO_NAMES, NO_VARIABLES, Due
 from proxy.mysql.settings import Settings, replay_sql
 
@@ -30,8 +30,9 @@ class SessionState:
 
     def __init__(self, shared: PoolState, schema: bytes) -> None:
         self.shared = shared
-        self.start_schema = schema
         self.schema = schema
+        self.rooted = bool(schema)  # The server connections of its pool have a default schema.
+        self.choosing = False  # It has moved to the pool of the schema that it is choosing.
         self.settings: Settings = shared.settings.none
         self.user_variables = shared.no_user_variables
         self.insert_id = 0
@@ -41,8 +42,7 @@ class SessionState:
         """Messages in the diagnostics area, as far as a reply tells."""
         self.diagnostics: Diagnostics | None = None
         """The messages, if they have been asked for."""
-        self.last_server = 0
-        """Serial number of the server connection that ran its last statement."""
+        self.last_server = 0  # Serial number of the connection that ran its last statement.
         self.pins = 0
         """Kinds of state on the server connection (``effects.TEMPORARY_TABLE`` ...)."""
         self.begun = False  # The client has been told that a transaction was begun.
@@ -109,6 +109,17 @@ class SessionState:
             return STATEMENT_OUTCOME
         return self.lingering
 
+    def choose(self, schema: bytes) -> None:
+        """Count as a session of a schema's pool; ``b""`` if it was not to be had."""
+        self.choosing = bool(schema)
+        self.schema = schema
+        self.note_schema()
+
+    def note_schema(self) -> None:
+        """Note whether the session belongs in its pool."""
+        stray = bool(self.schema) != self.rooted
+        self.pins = self.pins | STRAY if stray else self.pins & ~STRAY
+
     def reset(self, settings: Settings) -> None:
         """Go back to what COM_RESET_CONNECTION leaves, which keeps the default schema."""
         session_pooling = self.permanent == SESSION_POOLING
@@ -118,6 +129,7 @@ class SessionState:
         self.warnings = 0
         self.diagnostics = None
         self.pins = 0
+        self.note_schema()
         self.temporary = NO_NAMES
         self.locks = NO_NAMES
         self.row_count = 0

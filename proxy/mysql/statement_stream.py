@@ -16,6 +16,7 @@ from proxy.mysql.client_statements import ClientStatement, Preparation
 from proxy.mysql.constants import (
     COM_INIT_DB,
     COM_STMT_BULK_EXECUTE,
+    COM_STMT_CLOSE,
     COM_STMT_EXECUTE,
     COM_STMT_FETCH,
     COM_STMT_PREPARE,
@@ -26,9 +27,11 @@ from proxy.mysql.constants import (
 )
 from proxy.mysql.lenenc import packet
 from proxy.mysql.literals import own_ids, with_literals
+from proxy.mysql.messages import Ok
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.prepared import Statement
 from proxy.mysql.resting_stream import RestingStream
+from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.settings import PARSE_TIME, replay_sql
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ OF_STATEMENTS: Final = frozenset(
     }
 )
 """Commands that begin with a statement's id and may need a server."""
+_LAST_PREPARED: Final = 0xFFFFFFFF
+"""MariaDB's clients mean the statement they prepared last."""
 _MOST_STATEMENTS: Final = 16382
 """Prepared statements of one session: ``max_prepared_stmt_count`` of servers, by default."""
 
@@ -67,6 +72,41 @@ class StatementStream(RestingStream):
         """What goes to the server ahead of the command being dealt with."""
         self.executing: ClientStatement | None = None
         """Statement that a cursor was asked for, or fetched from, last."""
+
+    def statement(self, payload: bytes) -> ClientStatement | None:
+        """The statement that a command's id means."""
+        number = int.from_bytes(payload[1:5], "little")
+        if number == _LAST_PREPARED:
+            return self.prepared_last
+        return self.statements.get(number)
+
+    def statement_alone(self, code: int, payload: bytes) -> bool:
+        statement = self.statement(payload)
+        if code == COM_STMT_CLOSE:
+            if statement is not None:
+                self.session.note_asking(statement.number, False)
+                self.close_on_server(statement)
+                del self.statements[statement.number]
+            return True
+        if statement is None or len(payload) < 5:
+            self.unknown_statement(code, int.from_bytes(payload[1:5], "little"))
+            return True
+        if code == COM_STMT_FETCH and not statement.cursor:
+            stop = "" if self.shared.mariadb else "."
+            self.answer_error(
+                1421, "HY000", f"The statement ({statement.number}) has no open cursor{stop}"
+            )
+            return True
+        if code == COM_STMT_RESET and statement.number not in self.session.holding:
+            self.answer(Ok(status=self.session.status))
+            return True
+        return False
+
+    def unknown_statement(self, code: int, number: int) -> None:
+        by = self.shared.unknown_statement_by(code)
+        self.answer_error(
+            1243, "HY000", f"Unknown prepared statement handler ({number}) given to {by}"
+        )
 
     def prepare(self, server: MysqlServerStream, data: bytes, length: int) -> bytes | None:
         payload = data[4:]
@@ -126,7 +166,8 @@ class StatementStream(RestingStream):
         if self.waiting:
             return None
         held = server.statements.find(statement.statement)
-        if held is None and not statement.statement.sql:
+        known = statement.statement
+        if held is None and not (known.sql and bool(known.schema) == bool(self.session.schema)):
             return self.lost_statement(code)
         if held is None:
             self.prepare_again(server, statement, silent=code == COM_STMT_SEND_LONG_DATA)
@@ -226,25 +267,47 @@ class StatementStream(RestingStream):
         self.waiting = True
 
     def lost_statement(self, code: int) -> bytes:
-        """A statement whose text was not kept is not here any more."""
+        """A statement that cannot be prepared again is not here any more.
+
+        Its text was not kept, or it was prepared without a default schema, and the session has one.
+        """
         if code != COM_STMT_SEND_LONG_DATA:
-            self.answer_error(
-                1461, "42000", "Tidegate has closed this prepared statement: too long"
-            )
+            text = "Tidegate has closed this prepared statement and cannot prepare it again"
+            self.answer_error(1461, "42000", text)
         return b""
+
+    def prepared_without_schema(self) -> list[ClientStatement]:
+        """Statements that run without a default schema, whatever the session has by then."""
+        return [each for each in self.statements.values() if not each.statement.schema]
+
+    def prepares_ahead(self, server: MysqlServerStream, payload: bytes) -> bool:
+        """Prepare one more statement here while that can be done without a default schema.
+
+        Says whether the command, which chooses one, has to wait for that.
+        """
+        if not chosen_schema(payload, attributes=self.attributes):
+            return False
+        known = self.prepared_without_schema()
+        missing = [each for each in known if server.statements.find(each.statement) is None]
+        if not missing or len(known) > self.shared.max_prepared_statements:
+            return False
+        self.ahead = self.preamble(server)
+        if not self.waiting:
+            self.prepare_again(server, missing[0], silent=False)
+        return True
 
     def preparation_failed(self) -> None:
         """The server would not prepare a statement again: its error answers what was held."""
         self.held = self.drop_command(self.held)
 
-    def close_on_server(self, statement: ClientStatement) -> bool:
+    def close_on_server(self, statement: ClientStatement) -> None:
+        """Close a statement of which the server connection holds a cursor or long data."""
         server = self.server
         if server is not None and statement.number in self.session.holding:
             self.session.hold(statement.number, False)
             number = server.statements.drop(statement.statement)
             if number is not None:
                 server.obsolete.append(number)
-        return False
 
     # What goes ahead of the client's own commands.
 
@@ -261,7 +324,7 @@ class StatementStream(RestingStream):
         if server.insert_id < 0:
             server.insert_id = 0
             message += server.ask(b"SET LAST_INSERT_ID=0", pl.PROBE)
-        if server.schema != session.schema:
+        if server.schema != session.schema and not session.choosing:
             server.schema = session.schema
             message += server.order(COM_INIT_DB, session.schema, pl.SCHEMA)
             self.waiting = True

@@ -10,7 +10,7 @@ from proxy.errors import NotYourSession, ProxyError, SessionKilled, UnknownSessi
 from proxy.net.conversation import ConversationProtocol
 from proxy.net.runtime import spawn
 from proxy.net.vacating import Vacating
-from proxy.wire.dialect import Cancel, Kill, VacateDatabases
+from proxy.wire.dialect import Cancel, Kill, Move, VacateDatabases
 
 if TYPE_CHECKING:
     from proxy.net.gateway import Gateway
@@ -43,8 +43,24 @@ class Errands:
                 self.vacating.begin(name, client)
                 self._gateway.oversight.forward_vacate(self._gateway, name)
             asyncio.get_running_loop().call_soon(self._go_on, client)
+        elif isinstance(errand, Move):
+            self.move(client, errand.database)
+            asyncio.get_running_loop().call_soon(self._go_on, client)
         elif errand is not None:
             self._log_in_again(client, errand)
+
+    def move(self, client: ClientLink, database: str) -> None:
+        """Have a session join the pool of another database, with its connection if that fits."""
+        left = client.pool
+        pool = self._gateway.pool((database, *left.key[1:]))
+        left.sessions -= 1
+        pool.sessions += 1
+        pool.warm_from = 0.0
+        client.pool = pool
+        if client.stream.moved() and client.server is not None:
+            pool.adopt(client.server)
+            # Whoever waits for that connection needs another one.
+            left.target.demand(left, monotonic())
 
     def _go_on(self, client: ClientLink) -> None:
         if client.closed:

@@ -19,18 +19,16 @@ from proxy.errors import (
     SessionKilled,
     TooManyClients,
 )
-from proxy.metrics.counters import EndpointCounters, PoolCounters
 from proxy.net.address import is_local, is_private
 from proxy.net.entrance import Entrance
 from proxy.net.errands import Errands
 from proxy.net.janitor import Janitor
 from proxy.net.journal import GatewayJournal
-from proxy.net.opener import Opener, auth_entry
+from proxy.net.opener import Opener, auth_entry, make_pool
 from proxy.net.oversight import Oversight
 from proxy.net.profile import Profile
 from proxy.net.runtime import spawn
 from proxy.pool.limits import Target
-from proxy.pool.pool import Pool, PoolKey
 from proxy.session.client_link import ClientLink
 from proxy.wire.dialect import Arrival, Cancel, Dialect, Login
 from proxy.wire.steps import Fetch, FetchTarget
@@ -40,9 +38,11 @@ if TYPE_CHECKING:
 
     from proxy.config.model import AuthConfig, ProxyConfig
     from proxy.credentials.cache import CredentialCache
+    from proxy.metrics.counters import EndpointCounters
     from proxy.net.conversation import ConversationProtocol
     from proxy.net.dialer import Dialer
     from proxy.net.tls import ServerTls
+    from proxy.pool.pool import Pool, PoolKey
     from proxy.session.server_link import ServerLink
     from proxy.wire.dialect import LogInAgain
 
@@ -236,7 +236,9 @@ class Gateway:
         number: int,
     ) -> None:
         """Make the session of a client that has authenticated."""
-        pool = self.pool(login)
+        pool = self.pool((login.database, login.user, login.pool_key))
+        if login.recovered is not None:
+            pool.recovered = login.recovered
         secret = secrets.token_bytes(login.secret_bytes)
         stream = self.dialect.client_stream(
             pool.shared,
@@ -286,21 +288,12 @@ class Gateway:
 
     # Pools.
 
-    def pool(self, login: Login) -> Pool:
-        """The pool that serves a login, made on first use."""
-        key = (login.database, login.user, login.pool_key)
+    def pool(self, key: PoolKey) -> Pool:
+        """The pool of a database, a user and parameters, made on first use."""
         pool = self.pools.get(key)
         if pool is None:
-            group = self.config.target_group
-            shared = self.dialect.shared_state(
-                max_prepared_statements=group.max_prepared_statements
-            )
-            minimum = self.oversight.share(group.min_connections)
-            pool = Pool(self.target, key, PoolCounters(), minimum, shared)
-            self.pools[key] = pool
+            pool = self.pools[key] = make_pool(self, key)
             self.target.pools.append(pool)
-        if login.recovered is not None:
-            pool.recovered = login.recovered
         return pool
 
     def _forget(self, pool: Pool) -> None:

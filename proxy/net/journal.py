@@ -78,6 +78,12 @@ class GatewayJournal(Journal):
     def errand(self, client: ClientLink) -> None:
         self.gateway.errands.run(client)
 
+    def moves(self, client: ClientLink) -> bool:
+        database = client.stream.moving()
+        if database is not None:
+            self.gateway.errands.move(client, database)
+        return database is not None
+
     def cancel_failed(self, server: ServerLink, error: CredentialError) -> None:
         self._tell(logging.WARNING, "cancel_failed", server=server.number, error=str(error))
 

@@ -8,8 +8,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.errors import CredentialError, ProxyError, ServerRefused
+from proxy.metrics.counters import PoolCounters
 from proxy.net.dialer import backoff_s, poller, reset
 from proxy.net.runtime import spawn
+from proxy.pool.pool import Pool
 from proxy.session.server_link import ServerLink
 from proxy.wire.dialect import ServerPlan
 
@@ -19,12 +21,26 @@ if TYPE_CHECKING:
     from proxy.config.model import AuthConfig, ProxyConfig
     from proxy.credentials.cache import CredentialCache
     from proxy.net.gateway import Gateway
-    from proxy.pool.pool import Pool
+    from proxy.pool.pool import PoolKey
     from proxy.wire.dialect import Dialect, ServerFacts, ServerSession
     from proxy.wire.steps import Conversation
 
 LIFETIME_JITTER: Final = 0.1
 """Share of the maximum lifetime by which it varies, so that connections do not all go at once."""
+
+
+def make_pool(gateway: Gateway, key: PoolKey) -> Pool:
+    """Make a pool, with what it shares with other pools of its user."""
+    shared = None
+    if gateway.dialect.state_spans_databases:
+        akin = (pool.shared for other, pool in gateway.pools.items() if other[1:] == key[1:])
+        shared = next(akin, None)
+    group = gateway.config.target_group
+    if shared is None:
+        most = group.max_prepared_statements
+        shared = gateway.dialect.shared_state(max_prepared_statements=most)
+    minimum = gateway.oversight.share(group.min_connections)
+    return Pool(gateway.target, key, PoolCounters(), minimum, shared)
 
 
 class Opener:

@@ -180,6 +180,14 @@ class Pool:
         self.borrowed -= 1
         self.closing += 1
 
+    def adopt(self, connection: Connection) -> None:
+        """Take over a borrowed connection of another pool of the same target."""
+        up_to_date = connection.generation == connection.pool.generation
+        connection.pool.borrowed -= 1
+        self.borrowed += 1
+        connection.pool = self
+        connection.generation = self.generation if up_to_date else self.generation - 1
+
     def departed(self, now: float) -> None:
         """Note that a borrowed connection has gone to another process, and its slot with it."""
         self.borrowed -= 1

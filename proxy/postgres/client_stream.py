@@ -78,6 +78,15 @@ class PostgresClientStream(TranslatingStream):
     def pin_reason(self) -> str:
         return self.session.pin_reason()
 
+    def moving(self) -> str | None:
+        return None  # A session has its database for good.
+
+    def moved(self) -> bool:
+        return False
+
+    def forgives(self, error: ProxyError) -> bool:
+        return False
+
     def in_message(self) -> bool:
         return self.remain > 0
 

@@ -38,6 +38,7 @@ class PostgresDialect:
     default_port = 5432
     speaks_first = False
     cancels_by_login = False
+    state_spans_databases = False
 
     def __init__(self, nonce: Callable[[int], bytes]) -> None:
         self._nonce = nonce

@@ -50,13 +50,11 @@ class ClientLink(Waiter):
         """Cancel key, together with the number."""
         self.transport, self.stream, self.pool = transport, stream, pool
         self.counters, self.journal = counters, journal
-        self.number = number
-        self.tls = tls
+        self.number, self.tls = number, tls
         self.server: ServerLink | None = None
         self.greeting = False
         """The first server connection is needed to learn what to greet the client with."""
-        self.parked = False
-        self.closed = self.leaving = False
+        self.parked = self.closed = self.leaving = False
         """Leaving: Terminate was received, close when what was asked for is done."""
         self.left_at = 0.0
         """When the client closed its side without saying goodbye."""
@@ -74,8 +72,7 @@ class ClientLink(Waiter):
         """When it was sent to the server."""
         self.progress_at = 0.0
         """When the server last sent anything."""
-        self.pin = ""
-        self.close_reason = ""
+        self.pin = self.close_reason = ""
 
     # Called by the event loop.
 
@@ -200,7 +197,7 @@ class ClientLink(Waiter):
         self.parked = False
         if isinstance(error, BorrowTimeout):
             self.pool.counters.borrow_timeouts += 1
-        if error.fatal or self.greeting:
+        if (error.fatal and not self.stream.forgives(error)) or self.greeting:
             self.fail(error, "no server connection")
             return
         self.stream.refuse(error)
@@ -285,7 +282,7 @@ class ClientLink(Waiter):
             return
         reason = stream.pin_reason()
         if reason != self.pin:
-            self.pin_changed(server, reason)
+            self.pin_changed(server, reason, now)
         if self.draining:
             self.shut_down()
             return
@@ -308,7 +305,10 @@ class ClientLink(Waiter):
         if self.reading_paused and self.server is None and not self.parked:
             self.resume_client()
 
-    def pin_changed(self, server: ServerLink, reason: str) -> None:
+    def pin_changed(self, server: ServerLink, reason: str, now: float) -> None:
+        if self.journal.moves(self):
+            self.server_idle(server, now)
+            return
         if reason:
             pins = self.pool.counters.pins_by_reason
             pins[reason] = pins.get(reason, 0) + 1

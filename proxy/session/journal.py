@@ -42,5 +42,9 @@ class Journal:
     def errand(self, client: ClientLink) -> None:
         """A client asks something of the proxy itself (``ClientStream.errand``)."""
 
+    def moves(self, client: ClientLink) -> bool:
+        """A session's pin has changed: say whether it is to join another pool instead."""
+        return False
+
     def cancel(self, server: ServerLink) -> None:
         """The query that runs on a server connection is to be cancelled."""

@@ -78,6 +78,13 @@ class LogInAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A session that has chosen another database joins its pool (``ClientStream.errand``)."""
+
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
 class VacateDatabases:
     """A client has sent what needs databases without connections (``ClientStream.errand``)."""
 
@@ -130,6 +137,8 @@ class Dialect(Protocol):
     """Whether the server says something before its client does."""
     cancels_by_login: bool
     """Whether ``cancel`` has to log in."""
+    state_spans_databases: bool
+    """Whether the pools of one user with the same parameters have one ``shared_state``."""
 
     def socket_path(self, host: str, port: int) -> str:
         """Give the path of a server's Unix socket; ``host`` begins with a slash."""

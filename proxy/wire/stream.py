@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.errors import ProxyError
-    from proxy.wire.dialect import Kill, LogInAgain, VacateDatabases
+    from proxy.wire.dialect import Kill, LogInAgain, Move, VacateDatabases
 
 # What a client without a server connection needs (``ClientStream.demand``).
 NEED_BYTES: Final = 0
@@ -113,7 +113,7 @@ class ClientStream:
         """Bytes received and not dealt with yet."""
         self.waiting: bool = False
         """The client's next message waits for an answer to one of ours."""
-        self.errand: Kill | LogInAgain | VacateDatabases | None = None
+        self.errand: Kill | LogInAgain | Move | VacateDatabases | None = None
         """What the client asks of the proxy itself; what it sent behind that waits in ``held``."""
 
     def demand(self, data: bytes) -> int:
@@ -148,6 +148,18 @@ class ClientStream:
 
     def pin_reason(self) -> str:
         """Why this session keeps its server connection; empty if it does not."""
+        raise NotImplementedError
+
+    def moving(self) -> str | None:
+        """The database whose pool a pinned session belongs in, if that is all that pins it."""
+        raise NotImplementedError
+
+    def moved(self) -> bool:
+        """The session has joined another pool: say whether its server connection does, too."""
+        raise NotImplementedError
+
+    def forgives(self, error: ProxyError) -> bool:
+        """Whether an error that would end the session only fails the held message."""
         raise NotImplementedError
 
     def in_message(self) -> bool:

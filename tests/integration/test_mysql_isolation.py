@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 CLIENTS = 16
 SECONDS = 4.0
 KILLED = (1317, 1927)
-WHO = "SELECT CONNECTION_ID(), SUBSTRING_INDEX(CURRENT_USER(), '@', 1), @mark"
+WHO = "SELECT CONNECTION_ID(), SUBSTRING_INDEX(CURRENT_USER(), '@', 1), @mark, DATABASE()"
+SCHEMAS = ("app", "other", "information_schema")
 
 
 class Wanderer:
@@ -35,6 +36,7 @@ class Wanderer:
         self.live = live
         self.client = MysqlClient("127.0.0.1", port)
         self.user = self.random.choice(list(USERS))
+        self.schema: str | None = self.random.choice([None, self.user])
         self.mark: str | None = None
         self.number = 0
 
@@ -42,12 +44,13 @@ class Wanderer:
         """Come, do something, and go. Raises ``AssertionError`` for what it must not see."""
         extra = self.random.choice([0, wire.SESSION_TRACK | wire.DEPRECATE_EOF])
         password = USERS[self.user]
-        self.client.login(self.user, password, self.user, capabilities=wire.BASE | extra)
+        schema = self.schema or ""
+        self.client.login(self.user, password, schema, capabilities=wire.BASE | extra)
         assert self.client.greeting is not None
         self.number = self.client.greeting.connection_id
         self.live[self.number] = self.user
         deeds = [self.look, self.look, self.set, self.change, self.kill, self.sleep]
-        deeds += [self.begin, self.table]
+        deeds += [self.begin, self.table, self.use]
         for _ in range(self.random.randrange(1, 12)):
             self.random.choice(deeds)()
         self.random.choice([self.quit, self.vanish])()
@@ -55,7 +58,7 @@ class Wanderer:
     def look(self) -> None:
         """See oneself."""
         found = self.client.rows(WHO)
-        assert found == [(str(self.number), self.user, self.mark)]
+        assert found == [(str(self.number), self.user, self.mark, self.schema)]
 
     def set(self) -> None:
         """Leave a mark, unless killed."""
@@ -69,8 +72,18 @@ class Wanderer:
     def change(self) -> None:
         """Become someone else."""
         self.user, self.mark = self.random.choice(list(USERS)), None
-        self.client.change_user(self.user, USERS[self.user], self.user)
+        self.schema = self.random.choice([None, self.user])
+        self.client.change_user(self.user, USERS[self.user], self.schema or "")
         self.live[self.number] = self.user
+
+    def use(self) -> None:
+        """Choose another schema, or one that the user may not use."""
+        schema = self.random.choice(SCHEMAS)
+        text = self.random.choice(["USE {}", "DO 1; USE {}"]).format(schema)
+        if not self.client.query(text)[-1].error:
+            self.schema = schema
+        elif self.client.query("SELECT 1")[-1].error:
+            self.quit()
 
     def kill(self) -> None:
         """Kill someone, perhaps oneself."""

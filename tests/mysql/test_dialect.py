@@ -169,7 +169,7 @@ def test_a_session_is_greeted_once_a_server_has_taken_its_user() -> None:
     stream = made.client_stream(shared, login, 5, b"", session_pooling=False)
     assert isinstance(stream, MysqlClientStream)
     assert made.greeting(shared, stream) is None
-    shared.proven = True
+    shared.proven.add(b"db")
     assert made.greeting(shared, stream) == packet(DONE, 3)
 
 

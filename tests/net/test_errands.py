@@ -10,7 +10,7 @@ import pytest
 
 from proxy.errors import NotYourSession, ProxyError, SessionKilled, UnknownSession
 from proxy.net.errands import Errands
-from proxy.wire.dialect import Cancel, Kill, LogInAgain, VacateDatabases
+from proxy.wire.dialect import Cancel, Kill, LogInAgain, Move, VacateDatabases
 
 if TYPE_CHECKING:
     from proxy.net.gateway import Gateway
@@ -61,7 +61,7 @@ class Client:
         """Go on without a server."""
         self.events.append(data)
 
-    def forward(self, data: bytes, server: object) -> None:
+    def forward(self, data: bytes, server: object, now: float) -> None:
         """Go on with one."""
         self.events.append((data, server))
 
@@ -184,3 +184,39 @@ async def test_databases_to_be_left() -> None:
     assert place.told == ["scratch"], "other processes leave it, too"
     assert place.own.written == [], "the answer is the server's"
     assert place.own.events == [(b"", "server")]
+
+
+class Pool:
+    """As much of a pool as a session that moves has to do with."""
+
+    def __init__(self, key: object, sessions: int) -> None:
+        self.key, self.sessions, self.warm_from = key, sessions, 5.0
+        self.adopted: list[object] = []
+        self.asked: list[object] = []
+        self.target = SimpleNamespace(demand=lambda pool, now: self.asked.append(pool))
+
+    def adopt(self, server: object) -> None:
+        """Take over a connection."""
+        self.adopted.append(server)
+
+
+@pytest.mark.parametrize("along", [False, True])
+async def test_a_session_joins_the_pool_of_another_database(along: bool) -> None:
+    place = Place()
+    left = Pool(("", "app", ("x",)), 3)
+    joined = Pool(("shop", "app", ("x",)), 0)
+    cast("Any", place).pool = {joined.key: joined}.__getitem__
+    cast("Any", place.own).pool = left
+    place.own.stream.moved = lambda: along
+    place.own.server = "server" if along else None
+    if along:
+        place.errands.move(cast("ClientLink", place.own), "shop")
+    else:
+        place.own.stream.errand = Move("shop")
+        place.errands.run(cast("ClientLink", place.own))
+    assert cast("Any", place.own).pool is joined
+    assert (left.sessions, joined.sessions, joined.warm_from) == (2, 1, 0.0)
+    assert joined.adopted == (["server"] if along else [])
+    assert left.asked == ([left] if along else []), "its waiters need another connection"
+    await asyncio.sleep(0)
+    assert place.own.events == ([] if along else [b"more"])

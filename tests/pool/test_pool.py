@@ -133,3 +133,20 @@ def test_a_pool_nobody_could_use_is_useless() -> None:
     pool.sessions = 0
     pool.counters.setup_succeeded = 1
     assert not pool.is_useless()
+
+
+def test_a_connection_that_goes_over_to_another_pool() -> None:
+    place = Place(5)
+    pool, other = place.pool(), place.pool("shop")
+    [link, outdated] = fill(pool, 2)
+    for _ in range(2):
+        pool.take(2.0)
+    pool.retire_all()
+    link.generation = pool.generation
+    for each in (link, outdated):
+        other.adopt(each)
+    assert (pool.size, other.size, other.borrowed) == (0, 2, 2)
+    other.give(link, 3.0)
+    assert other.idle == [link]
+    other.give(outdated, 3.0)
+    assert other.idle == [link], "it logged in with a secret that has changed"

@@ -41,11 +41,13 @@ class Place:
     server: MysqlServer
     """Whose accounts log in."""
 
-    def connect(self, capabilities: int, timeout_s: float = TIMEOUT_S) -> MysqlClient:
+    def connect(
+        self, capabilities: int, timeout_s: float = TIMEOUT_S, schema: str = "app"
+    ) -> MysqlClient:
         """Connect as user app."""
         client = MysqlClient(self.host, self.port, timeout_s)
         try:
-            client.login("app", self.server.password("app"), "app", capabilities=capabilities)
+            client.login("app", self.server.password("app"), schema, capabilities=capabilities)
         except BaseException:
             client.close()
             raise
@@ -88,9 +90,17 @@ MOVES: tuple[tuple[str, ...], ...] = (
 class Adversary:
     """Neighbours on the same server connection that leave behind all they can."""
 
-    def __init__(self, place: Place, capabilities: int, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        place: Place,
+        capabilities: int,
+        patience_s: float = PATIENCE_S,
+        schemas: tuple[str, ...] = ("app",),
+    ) -> None:
         """Take the pool's sort of connection: the same user, database and capabilities."""
         self.place = place
+        self.schemas = schemas
+        """What to log in to, in turns."""
         self.capabilities = capabilities
         self.patience_s = patience_s
         self.moves = 0
@@ -103,7 +113,8 @@ class Adversary:
         statements = MOVES[self.moves % len(MOVES)]
         self.moves += 1
         with contextlib.suppress(TimeoutError):
-            neighbour = self.place.connect(self.capabilities, patience_s)
+            schema = self.schemas[self.moves % len(self.schemas)]
+            neighbour = self.place.connect(self.capabilities, patience_s, schema)
             with neighbour:
                 for statement in statements:
                     neighbour.query(statement)
@@ -227,7 +238,7 @@ def play(
     timeout_s: float = TIMEOUT_S,
 ) -> list[Replies]:
     """Play a script; gives what came back, command by command."""
-    with place.connect(capabilities, timeout_s) as client:
+    with place.connect(capabilities, timeout_s, script.schema) as client:
         performance = _Performance(client, place.server)
         replies = []
         for step in script.steps:

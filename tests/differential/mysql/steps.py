@@ -34,6 +34,8 @@ class Script:
     steps: tuple[Step, ...]
     before: tuple[str, ...] = ()
     kinds: tuple[str, ...] = (MYSQL, MARIADB)
+    schema: str = "app"
+    """What the client logs in to; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,11 @@ def script(
     *steps: Step | str,
     before: tuple[str, ...] = (),
     kinds: tuple[str, ...] = (MYSQL, MARIADB),
+    schema: str = "app",
 ) -> Script:
     """Make a script; a string is a COM_QUERY."""
     made = [query(step) if isinstance(step, str) else step for step in steps]
-    return Script(name, tuple(made), before, kinds)
+    return Script(name, tuple(made), before, kinds, schema)
 
 
 def command(code: int, body: bytes = b"") -> Step:
