@@ -16,6 +16,7 @@ from proxy.mysql.diagnostics import Diagnostics
 from proxy.mysql.lenenc import read_lenenc
 from proxy.mysql.prepared import StatementRegistry
 from proxy.mysql.settings import NEVER_CARRIED, PINNING, Settings, SettingsTable
+from proxy.mysql.tracking import variable_track
 
 if TYPE_CHECKING:
     from proxy.mysql.pipeline import Question
@@ -78,6 +79,8 @@ class PoolState:
         """A server connection was opened since this was last asked: logins are welcome."""
         self.status: int = SERVER_STATUS_AUTOCOMMIT
         """Status flags that sessions begin with."""
+        self.told_at_login = ""
+        """Names of the variables that the OK of a login tells of, with commas between."""
 
     def has_baseline(self) -> bool:
         """Whether the variables of a fresh connection are known."""
@@ -119,6 +122,14 @@ class PoolState:
                 found[key] = text
         self.after_reset = self.settings.intern(found)
         return self.after_reset
+
+    def login_track(self) -> bytes:
+        """Session-state block with what the OK of a login tells of variables."""
+        return b"".join(
+            variable_track(name, self.baseline.get(name, ""))
+            for name in self.told_at_login.split(",")
+            if name
+        )
 
     def unknown_statement_by(self, code: int) -> str:
         """Name of the server's function that complains of an unknown statement id."""

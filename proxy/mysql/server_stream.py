@@ -48,6 +48,7 @@ class MysqlServerStream(ReplyStream):
         """User variables that exist here, by name: an expression of the value."""
         self.insert_id = 0
         """What LAST_INSERT_ID() is here."""
+        shared.told_at_login = session.reported.get("told_at_login", "")
         shared.connections += 1
         self.serial = shared.connections
         self.last_session: Session | None = None
