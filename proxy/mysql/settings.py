@@ -57,11 +57,12 @@ PINNING: Final = frozenset(
         "pseudo_thread_id",
         "rand_seed1",
         "rand_seed2",
+        "resultset_metadata",
         "timestamp",
     }
 )
-"""Values that are used up, run on, cannot be read back or begin a record that only this connection
-has: a session that sets one keeps its connection."""
+"""Values that are used up, run on, cannot be read back, begin a record that only this connection
+has, or have it leave out what we read answers by: a session that sets one keeps its connection."""
 
 _TOGETHER: Final = (
     ("character_set_connection", "collation_connection"),
