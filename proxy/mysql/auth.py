@@ -49,6 +49,11 @@ def native_scramble(password: bytes, nonce: bytes) -> bytes:
     return _xor(once, _sha1(nonce + _sha1(once)))
 
 
+def native_stored(password: bytes) -> bytes:
+    """Make what a server stores of a password for ``mysql_native_password``."""
+    return _sha1(_sha1(password))
+
+
 def sha2_scramble(password: bytes, nonce: bytes) -> bytes:
     """Answer a challenge of ``caching_sha2_password``; an empty password with nothing."""
     if not password:

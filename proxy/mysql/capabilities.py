@@ -6,7 +6,8 @@ offers what the target offers (``TargetProfile``), less what is not relayed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from proxy.mysql.constants import (
@@ -27,7 +28,6 @@ from proxy.mysql.constants import (
     CLIENT_ZSTD_COMPRESSION_ALGORITHM,
     MARIADB_CLIENT_CACHE_METADATA,
     MARIADB_CLIENT_COM_MULTI,
-    MARIADB_CLIENT_PROGRESS,
     MULTI_FACTOR_AUTHENTICATION,
     POOL_CAPABILITIES,
     TRANSLATED_CAPABILITIES,
@@ -35,6 +35,8 @@ from proxy.mysql.constants import (
 
 if TYPE_CHECKING:
     from proxy.wire.steps import TlsFacts
+
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 
 FIRST_SESSION: Final = 1 << 30
 """Session numbers are no smaller: the thread ids of servers are."""
@@ -47,7 +49,6 @@ NOT_RELAYED: Final = (
     | CLIENT_CAPABILITY_EXTENSION
     | CLIENT_SSL_VERIFY_SERVER_CERT
     | CLIENT_REMEMBER_OPTIONS
-    | MARIADB_CLIENT_PROGRESS
     | MARIADB_CLIENT_COM_MULTI
     | MARIADB_CLIENT_CACHE_METADATA
 )
@@ -96,11 +97,23 @@ class ClientFacts:
     collation: int
     """Id that it logged in with; 1 byte at login, 2 in COM_CHANGE_USER."""
     tls: TlsFacts | None = None
+    proof: bytes = field(default=b"", repr=False)
+    """What the final OK has in its message (``certificate_proof.py``)."""
+    again: bool = False
+    """This was COM_CHANGE_USER, whose OK tells less."""
 
 
 def is_mariadb(server_version: str) -> bool:
     """Whether a server that greets with this version is MariaDB."""
     return "mariadb" in server_version.lower()
+
+
+def mariadb_version(server_version: str) -> tuple[int, int]:
+    """Major and minor version of MariaDB, as far as it says so; zeros for another server."""
+    found = _VERSION.match(server_version)
+    if found is None or not is_mariadb(server_version):
+        return (0, 0)
+    return int(found[1]), int(found[2])
 
 
 def offered(profile: TargetProfile, *, tls: bool) -> int:

@@ -61,6 +61,9 @@ LOCAL_INFILE: Final = 0xFB
 EOF: Final = 0xFE
 """EOF; with CLIENT_DEPRECATE_EOF an OK that ends a result set; at login AuthSwitchRequest."""
 ERR: Final = 0xFF
+PROGRESS: Final = b"\xff\xff\xff\x01"
+"""MariaDB: no ERR but a report of progress, to clients with MARIADB_CLIENT_PROGRESS; the reply is
+still to come. An ERR of number 65535, which SIGNAL may give, has ``#`` where the last byte is."""
 
 # Server status flags.
 SERVER_STATUS_IN_TRANS: Final = 0x0001

@@ -32,7 +32,7 @@ _BINARY_FLAG: Final = 0x80
 class Diagnostics:
     """One captured reply to ``QUESTION``."""
 
-    __slots__ = ("_columns", "_complete", "_errors", "_extended", "_rows")
+    __slots__ = ("_columns", "_complete", "_described", "_errors", "_extended", "_rows")
 
     def __init__(self, payloads: list[bytes], warnings: int, *, extended: bool) -> None:
         """``payloads`` are those of the whole reply, of a connection with DEPRECATE_EOF.
@@ -41,9 +41,11 @@ class Diagnostics:
         ``extended`` whether MARIADB_CLIENT_EXTENDED_METADATA is in force. Raises ``ProtocolError``
         if it is not a reply to SHOW WARNINGS.
         """
-        columns = read_lenenc_int(payloads[0], 0)[0] if payloads else 0
+        columns, position = read_lenenc_int(payloads[0], 0) if payloads else (0, 0)
         if columns != 3 or len(payloads) < 5 or payloads[-1][:1] != bytes((EOF,)):
             raise ProtocolError("unexpected reply to SHOW WARNINGS")
+        self._described = payloads[0][position:]
+        """What CLIENT_OPTIONAL_RESULTSET_METADATA puts behind the count of columns."""
         self._columns = payloads[1:4]
         self._rows = payloads[4:-1]
         self._errors = [row for row in self._rows if read_lenenc(row, 0)[0] == b"Error"]
@@ -58,7 +60,7 @@ class Diagnostics:
         """Make one that has one error more."""
         row = lenenc(b"Error") + lenenc(b"%d" % errno) + lenenc(text.encode())
         end = bytes((EOF, 0, 0, 0, 0, 0, 0))
-        payloads = [lenenc_int(3), *self._columns, *self._rows, row, end]
+        payloads = [lenenc_int(3) + self._described, *self._columns, *self._rows, row, end]
         missing = 0 if self._complete else 1
         return Diagnostics(payloads, len(self._rows) + 1 + missing, extended=self._extended)
 
@@ -76,13 +78,24 @@ class Diagnostics:
             errors = shows == SHOWS_ERROR_COUNT
             count = len(self._errors if errors else self._rows)
             column = _count_column(b"error" if errors else b"warning", extended=self._extended)
-            return _result([column], [lenenc(b"%d" % count)], status, deprecate_eof)
+            row = lenenc(b"%d" % count)
+            return self._result([column], [row], status, deprecate_eof=deprecate_eof)
         if shows not in (SHOWS_WARNINGS, SHOWS_ERRORS):
             return None
         rows = self._errors if shows == SHOWS_ERRORS else self._rows
         if limit is not None:
             rows = rows[limit[0] : limit[0] + limit[1]]
-        return _result(self._columns, rows, status, deprecate_eof)
+        return self._result(self._columns, rows, status, deprecate_eof=deprecate_eof)
+
+    def _result(
+        self, columns: list[bytes], rows: list[bytes], status: int, *, deprecate_eof: bool
+    ) -> bytes:
+        flags = status.to_bytes(2, "little")
+        eof = bytes((EOF, 0, 0)) + flags
+        end = bytes((EOF, 0, 0)) + flags + bytes(2) if deprecate_eof else eof
+        payloads = [lenenc_int(len(columns)) + self._described, *columns]
+        payloads += [*rows, end] if deprecate_eof else [eof, *rows, end]
+        return b"".join(packet(payload, 1 + index) for index, payload in enumerate(payloads))
 
 
 def _count_column(what: bytes, *, extended: bool) -> bytes:
@@ -97,12 +110,3 @@ def _count_column(what: bytes, *, extended: bool) -> bytes:
         + (21).to_bytes(4, "little")
         + bytes((MYSQL_TYPE_LONGLONG, UNSIGNED_FLAG | _BINARY_FLAG, 0, 0, 0, 0))
     )
-
-
-def _result(columns: list[bytes], rows: list[bytes], status: int, deprecate_eof: bool) -> bytes:
-    flags = status.to_bytes(2, "little")
-    eof = bytes((EOF, 0, 0)) + flags
-    end = bytes((EOF, 0, 0)) + flags + bytes(2) if deprecate_eof else eof
-    payloads = [lenenc_int(len(columns)), *columns]
-    payloads += [*rows, end] if deprecate_eof else [eof, *rows, end]
-    return b"".join(packet(payload, 1 + index) for index, payload in enumerate(payloads))

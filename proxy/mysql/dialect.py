@@ -9,6 +9,7 @@ from proxy.errors import ConnectFailed, ServerRefused
 from proxy.mysql import accept as accepting
 from proxy.mysql import login as logging_in
 from proxy.mysql import warmup
+from proxy.mysql.asking import client_secret
 from proxy.mysql.capabilities import TargetProfile, is_mariadb, pool_capabilities
 from proxy.mysql.client_stream import MysqlClientStream
 from proxy.mysql.constants import COM_QUIT, MARIADB_CLIENT_EXTENDED_METADATA
@@ -65,7 +66,7 @@ class MysqlDialect:
         return _login_of((yield from conversation))
 
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
-        return accepting.client_secret(method, secret, derived)
+        return client_secret(method, secret, derived)
 
     def server_secret(self, secret: str, derived: dict[str, Any], recovered: Any) -> Any:
         return ServerSecret(password=secret.encode(*_NAMES), derived=derived)
@@ -79,6 +80,7 @@ class MysqlDialect:
             reported={
                 "server_version": result.profile.server_version,
                 "schema": plan.database,
+                "told_at_login": ",".join(result.told),
             },
             process_id=result.thread_id,
             cancel_request=b"KILL QUERY %d" % result.thread_id,

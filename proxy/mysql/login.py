@@ -38,6 +38,7 @@ from proxy.mysql.lenenc import packet
 from proxy.mysql.messages import err_payload, read_err, read_ok
 from proxy.mysql.rsa import encrypt
 from proxy.mysql.signing_keys import kept_keys
+from proxy.mysql.tracking import read_track
 from proxy.wire.steps import Conversation, Read, Send, StartTls, TlsFacts
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class ServerLogin:
     """In force."""
     profile: TargetProfile
     tls: TlsFacts | None
+    told: tuple[str, ...] = ()
+    """Names of the variables that it tells of at once, as MariaDB does."""
 
 
 def login(
@@ -151,6 +154,7 @@ def answer_greeting(
         capabilities=capabilities,
         profile=profile_of(greeting),
         tls=session.tls,
+        told=session.told,
     )
 
 
@@ -207,6 +211,7 @@ class _Session:
         self.tls: TlsFacts | None = None
         self.unix_socket = unix_socket
         self.sequence = 0
+        self.told: tuple[str, ...] = ()
 
     @property
     def private(self) -> bool:
@@ -250,7 +255,8 @@ class _Session:
             payload = yield from self._read()
             kind = payload[:1]
             if kind == bytes((OK,)):
-                _check(read_ok, payload)
+                track = _check(read_track, _check(read_ok, payload).track)
+                self.told = tuple(name for name, _ in track.variables)
                 return
             if kind == bytes((EOF,)):
                 request = _check(wire.read_auth_switch, payload)

@@ -16,6 +16,7 @@ from proxy.mysql.diagnostics import Diagnostics
 from proxy.mysql.lenenc import read_lenenc
 from proxy.mysql.prepared import StatementRegistry
 from proxy.mysql.settings import NEVER_CARRIED, PINNING, Settings, SettingsTable
+from proxy.mysql.tracking import variable_track
 
 if TYPE_CHECKING:
     from proxy.mysql.hidden import HiddenEffects
@@ -86,6 +87,8 @@ class PoolState:
         welcome."""
         self.status: int = SERVER_STATUS_AUTOCOMMIT
         """Status flags that sessions begin with."""
+        self.told_at_login = ""
+        """Names of the variables that the OK of a login tells of, with commas between."""
 
     def catalogue_is_due(self, now: float) -> bool:
         """Whether a new server connection should read the catalogue; says yes once at a time."""
@@ -134,6 +137,14 @@ class PoolState:
                 found[key] = text
         self.after_reset = self.settings.intern(found)
         return self.after_reset
+
+    def login_track(self) -> bytes:
+        """Session-state block with what the OK of a login tells of variables."""
+        return b"".join(
+            variable_track(name, self.baseline.get(name, ""))
+            for name in self.told_at_login.split(",")
+            if name
+        )
 
     def unknown_statement_by(self, code: int) -> str:
         """Name of the server's function that complains of an unknown statement id."""

@@ -22,6 +22,7 @@ from proxy.mysql.constants import (
     LOCAL_INFILE,
     MAX_PAYLOAD_BYTES,
     OK,
+    PROGRESS,
     SERVER_MORE_RESULTS_EXISTS,
     SERVER_SESSION_STATE_CHANGED,
     SERVER_STATUS_AUTOCOMMIT,
@@ -101,6 +102,8 @@ class ReplyStream(PacketStream):
             return self.unasked(first, data, pos, stop)
         reply = self.replies[0]
         question = reply.question
+        if first == ERR and data[pos + 4 : pos + 8] == PROGRESS:
+            return SWALLOW if self.swallowing else PASS
         if question is not None:
             question.keep(data[pos + 4 : stop])
         if first == ERR:

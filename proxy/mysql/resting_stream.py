@@ -341,11 +341,12 @@ class RestingStream(ClientStream):
 
     def greet(self) -> bytes:
         """Encode the OK packet that ends the login."""
-        track = b""
+        facts = self.facts
         schema = self.session.schema
-        if self.tracks and schema and self.shared.tracking.schema:
-            track = b"\x01" + lenenc(lenenc(schema))
-        ok = Ok(status=self.shared.status, track=track)
+        track = b"" if facts.again else self.shared.login_track()
+        if schema and self.shared.tracking.schema:
+            track += b"\x01" + lenenc(lenenc(schema))
+        ok = Ok(status=self.shared.status, info=facts.proof, track=track)
         greeting = packet(ok_payload(ok, session_track=self.tracks), self.sequence)
         self.sequence = 0
         return greeting

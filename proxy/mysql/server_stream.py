@@ -52,6 +52,7 @@ class MysqlServerStream(ReplyStream):
         """User variables that exist here, by name: an expression of the value."""
         self.insert_id = 0
         """What LAST_INSERT_ID() is here."""
+        shared.told_at_login = session.reported.get("told_at_login", "")
         shared.connections += 1
         self.serial = shared.connections
         self.last_session: Session | None = None
@@ -170,8 +171,7 @@ class MysqlServerStream(ReplyStream):
         columns: i64 = data[pos + 9] | (data[pos + 10] << 8)
         parameters: i64 = data[pos + 11] | (data[pos + 12] << 8)
         statement.parameters = int(parameters)
-        if stop - pos > 16 and data[pos + 16] == 0:
-            columns = parameters = 0
+        described = stop - pos == 16 or data[pos + 16] != 0
         self.left = parameters if parameters else columns
         self.left_behind = columns if parameters else 0
         self.phase = DEFINITIONS
@@ -181,9 +181,22 @@ class MysqlServerStream(ReplyStream):
             head = data[pos + 4 : stop]
             number = statement.number.to_bytes(4, "little")
             self.substitute = packet(head[:1] + number + head[5:], data[pos + 3])
+        if not described:
+            self.leave_out_definitions(reply, data[pos + 3])
         if self.left == 0:
             self.all_defined(reply)
         return SWALLOW
+
+    def leave_out_definitions(self, reply: Reply, sequence: int) -> None:
+        """The session has turned definitions off; the EOF packets behind them remain."""
+        preparation = reply.preparation
+        if preparation is not None and not preparation.ours:
+            if self.left > 0:
+                self.end_definitions(reply, sequence)
+            if self.left_behind > 0:
+                self.end_definitions(reply, sequence)
+        self.left = 0
+        self.left_behind = 0
 
     def definition(self, reply: Reply, data: bytes, pos: i64) -> int:
         """One definition of a parameter or a column, of COM_STMT_PREPARE's response."""

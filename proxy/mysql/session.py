@@ -328,12 +328,12 @@ class Session(SessionState):
             self.permanent = self.permanent or "unreadable_state"
             server.dirty = True
         elif purpose == pl.INSERT_ID:
-            value = int(text_row(asked.payloads[3])[0] or b"0")
+            value = int(text_row(asked.payloads[-2])[0] or b"0")
             # It is 0 unless a statement made one, or the session's own was put there.
             self.insert_id = value or self.insert_id
             server.insert_id = 0
         elif purpose == pl.LOCKS:
-            if text_row(asked.payloads[2]) == [b"0"]:
+            if text_row(asked.payloads[-2]) == [b"0"]:
                 self.locks = NO_NAMES
                 self.pin(fx.NAMED_LOCK, False, server)
         elif purpose == pl.VARIABLES:

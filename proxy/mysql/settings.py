@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from proxy.mysql.capabilities import is_mariadb
+from proxy.mysql.capabilities import mariadb_version
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -57,11 +57,12 @@ PINNING: Final = frozenset(
         "pseudo_thread_id",
         "rand_seed1",
         "rand_seed2",
+        "resultset_metadata",
         "timestamp",
     }
 )
-"""Values that are used up, run on, cannot be read back or begin a record that only this connection
-has: a session that sets one keeps its connection."""
+"""Values that are used up, run on, cannot be read back, begin a record that only this connection
+has, or have it leave out what we read answers by: a session that sets one keeps its connection."""
 
 _TOGETHER: Final = (
     ("character_set_connection", "collation_connection"),
@@ -108,7 +109,6 @@ _MIXED_UP_PINNING: Final = frozenset(
     {"insert_id", "last_insert_id", "rand_seed1", "rand_seed2", "timestamp"}
 )
 """Likewise; what they are cannot be asked for."""
-_VERSION: Final = re.compile(r"(\d+)\.(\d+)")
 _FIRST_TO_MIX_UP: Final = (11, 1)
 
 _NAMES: Final = (
@@ -202,10 +202,7 @@ class Changes:
 @functools.cache
 def mixes_up(version: str) -> bool:
     """Whether a server of this version reports variables under others' names (``MIXED_UP``)."""
-    found = _VERSION.match(version)
-    if found is None or not is_mariadb(version):
-        return False
-    return (int(found[1]), int(found[2])) >= _FIRST_TO_MIX_UP
+    return mariadb_version(version) >= _FIRST_TO_MIX_UP
 
 
 def read_changes(variables: list[tuple[str, str]], baseline: dict[str, str]) -> Changes:

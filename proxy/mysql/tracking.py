@@ -101,6 +101,12 @@ def read_track(raw: bytes) -> Track:
     return track
 
 
+def variable_track(name: str, value: str) -> bytes:
+    """Encode a session-state block that tells of one variable."""
+    data = b"".join(lenenc(text.encode("utf-8", "surrogateescape")) for text in (name, value))
+    return bytes((SESSION_TRACK_SYSTEM_VARIABLES,)) + lenenc(data)
+
+
 def filter_track(
     raw: bytes,
     variables: frozenset[str] | None,

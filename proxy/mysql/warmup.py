@@ -15,6 +15,7 @@ from proxy.mysql.constants import (
     HEADER_BYTES,
     HOLD_LIMIT_BYTES,
     OK,
+    PROGRESS,
     SERVER_MORE_RESULTS_EXISTS,
 )
 from proxy.mysql.hidden import TIME_LIMIT, Catalogue, HiddenEffects
@@ -69,11 +70,13 @@ def _result() -> Conversation[list[bytes]]:
 
 
 def _read_payload() -> Conversation[bytes]:
-    header = yield Read(HEADER_BYTES)
-    size = int.from_bytes(header[:3], "little")
-    if not 0 < size <= HOLD_LIMIT_BYTES:
-        raise ServerProtocolError("packet length out of range")
-    payload: bytes = yield Read(size)
+    payload = PROGRESS
+    while payload.startswith(PROGRESS):  # The reply itself is still to come.
+        header = yield Read(HEADER_BYTES)
+        size = int.from_bytes(header[:3], "little")
+        if not 0 < size <= HOLD_LIMIT_BYTES:
+            raise ServerProtocolError("packet length out of range")
+        payload = yield Read(size)
     if payload[0] == ERR:
         raise refusal(payload)
     return payload

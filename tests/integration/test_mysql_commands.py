@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from tests.support.mysql_servers import MysqlServer
 
 PROCESS_INFO, DEBUG, BINLOG_DUMP, UNKNOWN, BULK_EXECUTE = 0x0A, 0x0D, 0x12, 0xF0, 0xFA
-BULK_OPERATIONS = 1 << 2
-"""MARIADB_CLIENT_STMT_BULK_OPERATIONS, among MariaDB's own capabilities."""
+PROGRESS, BULK_OPERATIONS = 1 << 0, 1 << 2
+"""MARIADB_CLIENT_PROGRESS and MARIADB_CLIENT_STMT_BULK_OPERATIONS, among MariaDB's own
+capabilities."""
+SLOW_ALTER = (
+    b"ALTER TABLE slow ADD COLUMN b CHAR(64) AS (SHA2(REPEAT('x', 8000000 + a), 256)) PERSISTENT,"
+    b" ALGORITHM=COPY"
+)
+"""Takes seconds, and reports progress after the first."""
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +107,33 @@ def test_bulk_execution_on_the_wire(proxy: ProxyProcess, mysql_server: MysqlServ
     assert told[0] == told[1]
     assert told[1][1][1:3] == [("2", None), ("3", "three")]
     mysql_server.admin("DROP TABLE app.bulk_raw")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_reports_of_progress_are_for_those_who_ask(
+    proxy: ProxyProcess, mysql_server: MysqlServer, asked: bool
+) -> None:
+    if mysql_server.kind != MARIADB:
+        pytest.skip("NOT TESTED: MySQL does not report progress")
+    told = []
+    for place in (mysql_server, proxy):
+        mysql_server.admin(
+            "CREATE OR REPLACE TABLE app.slow (a INT)",
+            "INSERT INTO app.slow SELECT seq FROM app.seq_1_to_100",
+        )
+        with MysqlClient(place.host, place.port) as client:
+            client.login("app", "app-secret", "app", extended=PROGRESS if asked else 0)
+            client.query("SET progress_report_time = 1")
+            client.send(bytes([wire.QUERY]) + SLOW_ALTER)
+            packets = [client.read()]
+            while packets[-1].payload.startswith(b"\xff\xff\xff"):
+                packets.append(client.read())
+            assert [packet.sequence for packet in packets] == list(range(1, len(packets) + 1))
+            assert (len(packets) > 1) == asked
+            told.append(packets[-1].payload)
+            assert client.rows("SELECT 1") == [("1",)]
+    assert told[0] == told[1]
+    mysql_server.admin("DROP TABLE app.slow")
 
 
 def test_changing_to_another_user_with_a_wrong_schema(

@@ -21,13 +21,8 @@ from proxy.errors import (
 )
 from proxy.mysql import auth
 from proxy.mysql import handshake as wire
-from proxy.mysql.accept import (
-    LOGIN_LIMIT_BYTES,
-    ClientLogin,
-    accept,
-    change_user,
-    client_secret,
-)
+from proxy.mysql.accept import ClientLogin, accept, change_user
+from proxy.mysql.asking import LOGIN_LIMIT_BYTES, client_secret
 from proxy.mysql.capabilities import LOGIN_CAPABILITIES, ClientFacts, TargetProfile
 from proxy.mysql.constants import (
     CLIENT_COMPRESS,
@@ -66,9 +61,9 @@ class NoKeys(KeyPair):
         return b""
 
 
-def profile(plugin: str = auth.CACHING_SHA2) -> TargetProfile:
+def profile(plugin: str = auth.CACHING_SHA2, version: str = "9.7.0-test") -> TargetProfile:
     """What a server says of itself."""
-    return TargetProfile("9.7.0-test", SERVER, 255, plugin)
+    return TargetProfile(version, SERVER, 255, plugin)
 
 
 class Door:
@@ -83,9 +78,11 @@ class Door:
         tls_required: bool = False,
         local: bool = False,
         keys: KeyPair | None = None,
+        version: str = "9.7.0-test",
+        facts: TlsFacts = TLS,
     ) -> None:
         self.method = method
-        self.profile = profile(plugin)
+        self.profile = profile(plugin, version)
         self.arrival = Arrival(
             tls_available=tls,
             tls_required=tls_required,
@@ -96,7 +93,7 @@ class Door:
         )
         self.asked: list[Fetch] = []
         conversation = accept(self.arrival, secrets.token_bytes, keys or KEYS)
-        self.player = Player(conversation, tls=TLS, fetch=self.fetch)
+        self.player = Player(conversation, tls=facts, fetch=self.fetch)
 
     def fetch(self, fetch: Fetch | FetchTarget) -> object:
         """Answer as a gateway does."""

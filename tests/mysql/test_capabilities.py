@@ -12,6 +12,7 @@ from proxy.mysql.constants import (
     CLIENT_SESSION_TRACK,
     CLIENT_SSL,
     MARIADB_CLIENT_CACHE_METADATA,
+    MARIADB_CLIENT_PROGRESS,
 )
 
 SERVER = CLIENT_COMPRESS | CLIENT_SSL | CLIENT_PROTOCOL_41 | CLIENT_FOUND_ROWS
@@ -28,6 +29,13 @@ def test_sessions_that_count_rows_differently_have_pools_of_their_own() -> None:
     assert caps.pool_capabilities(client) == CLIENT_FOUND_ROWS
 
 
+def test_sessions_that_are_told_of_progress_have_pools_of_their_own() -> None:
+    client = MARIADB_CLIENT_PROGRESS | CLIENT_PROTOCOL_41
+    assert caps.pool_capabilities(client) == MARIADB_CLIENT_PROGRESS
+    profile = caps.TargetProfile("11.8.9-MariaDB", client, 45, "mysql_native_password")
+    assert caps.offered(profile, tls=False) == client
+
+
 def test_servers_are_asked_for_what_is_translated_and_for_nothing_they_lack() -> None:
     server = CLIENT_PROTOCOL_41 | CLIENT_SESSION_TRACK | CLIENT_DEPRECATE_EOF
     server |= CLIENT_CONNECT_WITH_DB
@@ -39,3 +47,10 @@ def test_servers_are_asked_for_what_is_translated_and_for_nothing_they_lack() ->
 def test_mariadb_is_told_by_its_version() -> None:
     assert caps.is_mariadb("5.5.5-10.11.6-MariaDB-log")
     assert not PROFILE.is_mariadb
+
+
+def test_mariadbs_version() -> None:
+    assert caps.mariadb_version("11.8.9-MariaDB-4 from Debian") == (11, 8)
+    assert caps.mariadb_version("5.5.5-10.11.6-MariaDB-log") == (5, 5)
+    assert caps.mariadb_version("12.0.0") == (0, 0)
+    assert caps.mariadb_version("MariaDB") == (0, 0)

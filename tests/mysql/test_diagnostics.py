@@ -47,6 +47,15 @@ def test_the_reply_is_given_as_it_came() -> None:
     assert payloads(reply) == [b"\x03", *COLUMNS, *ROWS, END]
 
 
+def test_what_comes_behind_the_count_of_columns_is_kept() -> None:
+    optional = Diagnostics([b"\x03\x01", *COLUMNS, *ROWS, END], 0, extended=False)
+    more = optional.with_error(1064, "syntax")
+    reply = more.answer(SHOWS_WARNINGS, None, 2, deprecate_eof=True)
+    assert payloads(reply)[0] == b"\x03\x01"
+    reply = more.answer(SHOWS_WARNING_COUNT, None, 2, deprecate_eof=True)
+    assert payloads(reply)[0] == b"\x01\x01"
+
+
 def test_older_clients_get_eof_packets() -> None:
     reply = kept(ROWS).answer(SHOWS_WARNINGS, None, 3, deprecate_eof=False)
     eof = b"\xfe\0\0\x03\0"

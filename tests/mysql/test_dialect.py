@@ -22,7 +22,7 @@ from proxy.mysql.lenenc import lenenc, packet
 from proxy.mysql.messages import Err, Ok, err_payload, ok_payload, read_err
 from proxy.mysql.pool_state import PoolState
 from proxy.mysql.server_stream import MysqlServerStream
-from proxy.mysql.tracking import tracking_sql
+from proxy.mysql.tracking import tracking_sql, variable_track
 from proxy.wire.dialect import (
     Arrival,
     Dialect,
@@ -118,9 +118,14 @@ def test_a_server_connection_is_made_for_its_pool() -> None:
     response = handshake.read_response(player.feed(greeting())[4:])
     assert response.capabilities & CLIENT_FOUND_ROWS
     assert (response.collation, response.database) == (8, b"db")
-    player.feed(packet(DONE, 2))
+    track = variable_track("time_zone", "SYSTEM") + variable_track("autocommit", "ON")
+    player.feed(packet(ok_payload(Ok(status=2, track=track), session_track=True), 2))
     session = player.result
-    assert session.reported == {"server_version": "9.7.0", "schema": "db"}
+    assert session.reported == {
+        "server_version": "9.7.0",
+        "schema": "db",
+        "told_at_login": "time_zone,autocommit",
+    }
     assert (session.process_id, session.cancel_request) == (77, b"KILL QUERY 77")
     assert session.profile == PROFILE
     assert session.capabilities == response.capabilities

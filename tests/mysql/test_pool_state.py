@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.mysql import pipeline as pl
 from proxy.mysql.lenenc import lenenc
 from proxy.mysql.pool_state import CATALOGUE_S, PoolState
+from proxy.mysql.tracking import read_track
 
 BASELINE = {
     "version": "9.7.4",
@@ -33,6 +34,14 @@ def test_nothing_is_learned_from_a_connection_that_was_not_asked() -> None:
     shared = state()
     shared.learn_baseline({})
     assert shared.baseline == BASELINE
+
+
+def test_what_the_ok_of_a_login_tells_of_variables() -> None:
+    shared = state()
+    assert shared.login_track() == b""
+    shared.told_at_login = "character_set_client,sql_mode"
+    variables = read_track(shared.login_track()).variables
+    assert variables == [("character_set_client", "utf8mb4"), ("sql_mode", "ANSI")]
 
 
 def test_what_a_reset_leads_to() -> None:

@@ -6,16 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.mysql import pipeline as pl
 from proxy.mysql.lenenc import packet
 from tests.mysql.streams import (
     BOTH,
     answer,
     attached,
+    client_stream,
     command,
     end,
     err,
     ok,
+    pool_state,
     result,
+    server_stream,
     variable,
 )
 from tests.support import mysql_messages as wire
@@ -64,6 +68,48 @@ def test_an_error_ends_a_reply_in_the_middle() -> None:
     found = read_packets(answer(server, cut, []))
     assert found[-1].payload[0] == 0xFF
     assert found[-1].sequence == 5
+    assert server.is_quiet()
+
+
+PROGRESS = b"\xff\xff\xff\x01\x02\x04\0\0\0\x0dEnabling keys"
+"""As MariaDB 11.8.9 sends it while it alters a table."""
+
+
+@given(st.lists(st.integers(0, 400), max_size=6))
+def test_reports_of_progress_come_ahead_of_the_reply(cuts: list[int]) -> None:
+    reports = packet(PROGRESS, 1) + packet(PROGRESS, 2)
+    rows = result([b"one"], first=3)
+    server = attached(wire.BASE | BOTH)
+    assert answer(server, reports + rows, cuts) == reports + rows
+    assert server.is_idle()
+    server = attached(wire.BASE)
+    found = read_packets(answer(server, reports + rows, cuts))
+    assert [packet.sequence for packet in found] == list(range(1, 8))
+    assert [packet.payload for packet in found[:2]] == [PROGRESS] * 2
+
+
+def test_reports_of_progress_may_end_in_an_error() -> None:
+    server = attached(wire.BASE | BOTH)
+    reply = packet(PROGRESS, 1) + err(2)
+    assert answer(server, reply, []) == reply
+    assert server.failed
+    assert server.is_quiet()
+
+
+def test_reports_about_our_own_questions_are_kept_from_the_client() -> None:
+    shared = pool_state()
+    server, client = server_stream(shared), client_stream(shared, wire.BASE | BOTH)
+    client.attach(server)
+    server.ask(b"ROLLBACK", pl.CLEAN)
+    server.push(pl.RESULT_REPLY)
+    server.receive(packet(PROGRESS, 1) + ok(2) + packet(PROGRESS, 1) + ok(2))
+    assert server.to_client == packet(PROGRESS, 1) + ok(2)
+    assert server.is_idle()
+
+
+def test_an_error_of_the_number_that_reports_have() -> None:
+    server = attached(wire.BASE | BOTH)
+    assert answer(server, err(errno=65535), []) == err(errno=65535)
     assert server.is_quiet()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,20 @@ def test_the_end_of_the_login(capabilities: int) -> None:
     schema = b"\0\x06\x01\x04\x03app"
     tracked = capabilities & wire.SESSION_TRACK
     assert found.payload == (b"\0\0\0\x02@\0\0" + schema if tracked else b"\0\0\0\x02\0\0\0")
+
+
+@pytest.mark.parametrize("capabilities", [wire.BASE, wire.BASE | wire.SESSION_TRACK])
+def test_the_end_of_a_login_to_mariadb(capabilities: int) -> None:
+    shared = pool_state()
+    shared.told_at_login = "autocommit"
+    client = client_stream(shared, capabilities)
+    client.facts = replace(client.facts, proof=b"\x01FF")
+    (found,) = read_packets(client.greet())
+    told = b"\0\0\0\x02@\0\0\x03\x01FF\x16\0\x0e\x0aautocommit\x02ON\x01\x04\x03app"
+    tracked = capabilities & wire.SESSION_TRACK
+    assert found.payload == (told if tracked else b"\0\0\0\x02\0\0\0\x03\x01FF")
+    client.facts = replace(client.facts, proof=b"", again=True)
+    assert b"autocommit" not in client.greet()
 
 
 @pytest.mark.parametrize(

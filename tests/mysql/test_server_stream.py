@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.mysql import pipeline as pl
 from proxy.mysql.lenenc import packet
 from tests.mysql.streams import (
@@ -16,6 +18,7 @@ from tests.mysql.streams import (
     server_stream,
 )
 from tests.support import mysql_messages as wire
+from tests.support.mysql_relay import read_packets
 
 
 def test_a_transaction_is_not_idle() -> None:
@@ -77,6 +80,26 @@ def test_the_client_gets_our_id_of_a_statement() -> None:
     server.receive(prepared_reply(99, 2, 2))
     assert server.to_client == prepared_reply(1, 2, 2)
     assert client.statements[1].parameters == 2
+    assert server.is_idle()
+
+
+@pytest.mark.parametrize("parameters", [0, 2])
+@pytest.mark.parametrize("columns", [0, 2])
+@pytest.mark.parametrize("capabilities", [wire.BASE, wire.BASE | BOTH])
+def test_a_session_may_have_turned_definitions_off(
+    capabilities: int, columns: int, parameters: int
+) -> None:
+    shared = pool_state()
+    server, client = server_stream(shared), client_stream(shared, capabilities)
+    client.attach(server)
+    client.receive(command(0x16, b"SELECT ?, ?"))
+    head = b"\0\x63\0\0\0" + bytes((columns, 0, parameters, 0)) + bytes(4)
+    server.receive(packet(head, 1))
+    found = read_packets(server.to_client)
+    eofs = 0 if capabilities & BOTH else bool(columns) + bool(parameters)
+    assert found[0].payload == b"\0\x01" + head[2:]
+    assert [packet.payload for packet in found[1:]] == [b"\xfe\0\0\x02\0"] * eofs
+    assert [packet.sequence for packet in found] == list(range(1, 2 + eofs))
     assert server.is_idle()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import ProtocolError
 from proxy.mysql.lenenc import lenenc
-from proxy.mysql.tracking import filter_track, read_track
+from proxy.mysql.tracking import filter_track, read_track, variable_track
 
 NAMES = st.text("abcdefghij_", min_size=1, max_size=12)
 PAIRS = st.lists(st.tuples(NAMES, st.text(max_size=300)), max_size=5)
@@ -53,6 +53,11 @@ def test_an_empty_block_says_nothing() -> None:
     assert not track.state_changed
     assert track.transaction is None
     assert not track.locks_tables
+
+
+@given(NAMES, st.text(max_size=300))
+def test_a_variable_that_is_told_of_is_read(name: str, value: str) -> None:
+    assert read_track(variable_track(name, value)).variables == [(name.lower(), value)]
 
 
 def test_variables_may_come_apart_or_together() -> None:

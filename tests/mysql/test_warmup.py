@@ -59,6 +59,12 @@ def test_a_value_that_begins_like_an_end_is_a_row() -> None:
     assert player.result == [[b""]]
 
 
+def test_reports_of_progress_are_not_the_reply() -> None:
+    player = Player(warmup.ask(b"ALTER TABLE t FORCE", 0))
+    player.feed(wire([b"\xff\xff\xff\x01\x02\x04\0\0\0\0", DONE]))
+    assert player.result == []
+
+
 def test_an_error_of_the_server_is_raised() -> None:
     player = Player(warmup.ask(b"SELECT x", 0))
     with pytest.raises(ServerRefused, match="Unknown column"):

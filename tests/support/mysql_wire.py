@@ -204,13 +204,19 @@ class MysqlClient:
     def _status(self, packet: Packet) -> None:
         self.status = wire.status_of(packet.payload, deprecate_eof=self.deprecate_eof)
 
-    def _definitions(self, count: int) -> list[Packet]:
+    def _definitions(self, count: int, *, described: bool) -> list[Packet]:
         """Read column or parameter definitions, and the EOF behind them."""
-        got = [self.read() for _ in range(count)]
+        got = [self.read() for _ in range(count if described else 0)]
         if count and not self.deprecate_eof:
             got.append(self.read())
             assert got[-1].ends_rows, got[-1]
         return got
+
+    def _described(self, head: Packet, position: int) -> bool:
+        """Whether definitions follow a count that ends at a position."""
+        if not self.capabilities & wire.OPTIONAL_METADATA:
+            return True
+        return bool(head.payload[position])
 
     def _rows(self) -> list[Packet]:
         got = [self.read()]
@@ -234,8 +240,8 @@ class MysqlClient:
                 self.sequence += 1
             self.send(b"", self.sequence)
             return [head, *self._result(None)]
-        count, _ = wire.read_lenenc(head.payload, 0)
-        got = [head, *self._definitions(count)]
+        count, position = wire.read_lenenc(head.payload, 0)
+        got = [head, *self._definitions(count, described=self._described(head, position))]
         if not self.deprecate_eof:
             self._status(got[-1])
             if self.status & wire.CURSOR_EXISTS:
@@ -252,7 +258,12 @@ class MysqlClient:
         if head.error:
             return [head]
         columns, parameters = struct.unpack_from("<HH", head.payload, 5)
-        return [head, *self._definitions(parameters), *self._definitions(columns)]
+        described = self._described(head, 12)
+        return [
+            head,
+            *self._definitions(parameters, described=described),
+            *self._definitions(columns, described=described),
+        ]
 
     def reply(self, command: int, upload: bytes | None = None) -> list[Packet]:
         """Read the whole reply to a command; ``upload`` is what LOCAL INFILE asks for."""
@@ -272,8 +283,18 @@ class MysqlClient:
             got += self._result(upload)
         return got
 
-    def exchange(self, payload: bytes, upload: bytes | None = None) -> list[Packet]:
-        """Send a command and read its whole reply."""
+    def exchange(
+        self,
+        payload: bytes,
+        upload: bytes | None = None,
+        attributes: bytes = wire.NO_ATTRIBUTES,
+    ) -> list[Packet]:
+        """Send a command and read its whole reply.
+
+        ``attributes`` go ahead of a query's text if this client is one that sends such.
+        """
+        if payload[0] == wire.QUERY and self.capabilities & wire.QUERY_ATTRIBUTES:
+            payload = payload[:1] + attributes + payload[1:]
         self.send(payload)
         return self.reply(payload[0], upload)
 

@@ -40,6 +40,8 @@ class Place:
     port: int
     server: MysqlServer
     """Whose accounts log in."""
+    extended: int = 0
+    """MariaDB's own capabilities."""
 
     def connect(
         self, capabilities: int, timeout_s: float = TIMEOUT_S, schema: str = "app"
@@ -47,7 +49,13 @@ class Place:
         """Connect as user app."""
         client = MysqlClient(self.host, self.port, timeout_s)
         try:
-            client.login("app", self.server.password("app"), schema, capabilities=capabilities)
+            client.login(
+                "app",
+                self.server.password("app"),
+                schema,
+                capabilities=capabilities,
+                extended=self.extended,
+            )
         except BaseException:
             client.close()
             raise
@@ -153,7 +161,7 @@ class _Performance:
             unknown = UNKNOWN.to_bytes(4, "little")
             mark = self.statements[step.statement] if known else unknown
             payload = payload[:1] + mark + payload[5:]
-        reply = self.client.exchange(payload, step.upload)
+        reply = self.client.exchange(payload, step.upload, step.attributes)
         return self._comparable(payload[0], reply)
 
     def _change_user(self, user: str) -> Replies:

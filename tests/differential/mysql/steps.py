@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tests.support import mysql_messages as wire
 from tests.support.local_mysql import MARIADB, MYSQL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 TINY, INT, DOUBLE, NULL, LONGLONG = 0x01, 0x03, 0x05, 0x06, 0x08
 DATE, TIME, DATETIME, NEWDECIMAL, BLOB, VAR_STRING = 0x0A, 0x0B, 0x0C, 0xF6, 0xFC, 0xFD
@@ -24,6 +28,8 @@ class Step:
     """Which of the statements prepared so far takes the place of the payload's statement id."""
     upload: bytes | None = None
     """What LOCAL INFILE gets; ``None`` or empty sends an empty file."""
+    attributes: bytes = wire.NO_ATTRIBUTES
+    """What comes ahead of a query's text where clients send attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +72,34 @@ def command(code: int, body: bytes = b"") -> Step:
     return Step(bytes([code]) + body)
 
 
-def query(sql: str | bytes, upload: bytes | None = None) -> Step:
-    """Send COM_QUERY."""
+def query(
+    sql: str | bytes, upload: bytes | None = None, attributes: dict[str, Value] | None = None
+) -> Step:
+    """Send COM_QUERY; ``attributes`` are for clients that may send some."""
     text = sql.encode() if isinstance(sql, str) else sql
-    return Step(bytes([wire.QUERY]) + text, upload=upload)
+    ahead = wire.NO_ATTRIBUTES
+    if attributes:
+        ahead = bytes([len(attributes), 1]) + _named(attributes.items())
+    return Step(bytes([wire.QUERY]) + text, upload=upload, attributes=ahead)
+
+
+def _named(values: Iterable[tuple[str, Value]]) -> bytes:
+    """Encode values behind their count: which are NULL, types with names, the values."""
+    listed = list(values)
+    types = b"".join(
+        bytes([value.kind, UNSIGNED * value.unsigned]) + wire.lenenc(name.encode())
+        for name, value in listed
+    )
+    data = b"".join(value.data or b"" for _, value in listed)
+    return _nulls([value for _, value in listed]) + b"\1" + types + data
+
+
+def _nulls(values: Sequence[Value]) -> bytes:
+    nulls = bytearray((len(values) + 7) // 8)
+    for index, value in enumerate(values):
+        if value.data is None and not value.long_data:
+            nulls[index // 8] |= 1 << index % 8
+    return bytes(nulls)
 
 
 def prepare(sql: str) -> Step:
@@ -97,15 +127,18 @@ def execute(statement: int, *values: Value, cursor: bool = False, bound: bool = 
     """Send COM_STMT_EXECUTE; ``bound`` tells the types again."""
     payload = bytes([wire.EXECUTE]) + bytes(4) + bytes([cursor]) + struct.pack("<I", 1)
     if values:
-        nulls = bytearray((len(values) + 7) // 8)
-        for index, value in enumerate(values):
-            if value.data is None and not value.long_data:
-                nulls[index // 8] |= 1 << index % 8
-        payload += bytes(nulls) + bytes([bound])
+        payload += _nulls(values) + bytes([bound])
         if bound:
             payload += b"".join(bytes([v.kind, UNSIGNED * v.unsigned]) for v in values)
         payload += b"".join(value.data or b"" for value in values)
     return Step(payload, statement)
+
+
+def execute_with(statement: int, attributes: dict[str, Value], *values: Value) -> Step:
+    """Send COM_STMT_EXECUTE with attributes."""
+    named = [("", value) for value in values] + list(attributes.items())
+    payload = bytes([wire.EXECUTE]) + bytes(4) + b"\x08" + struct.pack("<I", 1)
+    return Step(payload + bytes([len(named)]) + _named(named), statement)
 
 
 def fetch(statement: int, rows: int) -> Step:
