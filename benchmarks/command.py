@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks import (
     build,
     burst,
+    logins,
     machine,
     memory,
     mysql,
@@ -116,12 +117,17 @@ def _scale(options: argparse.Namespace) -> list[Path]:
     chosen = [case for case in chosen if options.only in case.title]
     teams = [*peers.WORKERS, *(peer for peer in rivals if peer.name == report.REFERENCE)]
     names = ["direct", *(peer.name for peer in teams)]
-    estimate_s = relay.length_s(chosen, rounds, names)
+    estimate_s = relay.length_s(chosen, rounds, names) + logins.length_s(rounds, options.duration)
     print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
     facts = _facts(rivals)
-    written = report.write(facts, relay.measure(chosen, teams, rounds), "scale")
-    title = "Two workers, one budget"
-    return [*written, *report.write_plain(facts, skew.measure(), "skew", title)]
+    written = []
+    if chosen:
+        written += report.write(facts, relay.measure(chosen, teams, rounds), "scale")
+        written += report.write_plain(facts, skew.measure(), "skew", "Two workers, one budget")
+    if options.only in logins.TITLE:
+        results = logins.measure(rivals, rounds, options.duration)
+        written += report.write_plain(facts, results, "logins", "Scale, the proxy the bottleneck")
+    return written
 
 
 def _profile(options: argparse.Namespace) -> list[Path]:
