@@ -88,7 +88,17 @@ GOALS = (
 )
 
 
-_PARTS = ("relay", "mysql", "burst", "mysql-burst", "memory", "mysql-memory", "scale", "logins")
+_PARTS = (
+    "relay",
+    "latency",
+    "mysql",
+    "burst",
+    "mysql-burst",
+    "memory",
+    "mysql-memory",
+    "scale",
+    "logins",
+)
 
 
 def got(goal: Goal, results: list[dict[str, Any]]) -> str:
