@@ -80,7 +80,7 @@ $(BENCH): $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@rm -f $(VENV)/.bench-* && touch $@
 
-bench: $(BENCH)  ## Measure against every peer found; BENCH_ARGS=--quick for two minutes
+bench: $(BENCH)  ## Measure against every peer found; BENCH_ARGS=--quick for a few minutes
 	$(RUN) -m benchmarks $(BENCH_ARGS)
 
 profile: $(BENCH)  ## Write a flame graph and syscalls per transaction of the proxy under load

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from benchmarks import (
     build,
     burst,
+    latency,
+    logins,
     machine,
     memory,
     mysql,
@@ -30,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the argument parser."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     made.add_argument("part", nargs="?", default="all", choices=(*PARTS, "all"))
-    made.add_argument("--quick", action="store_true", help="two minutes instead of everything")
+    made.add_argument("--quick", action="store_true", help="a few minutes instead of everything")
     made.add_argument("--rounds", type=int, default=0, help="times every case is repeated")
     made.add_argument("--duration", type=int, default=2, help="seconds of load per run")
     made.add_argument("--interpreted", action="store_true", help="the interpreted twin too")
@@ -70,6 +72,19 @@ def _relay(options: argparse.Namespace) -> list[Path]:
     print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
     facts = _facts(rivals)
     return report.write(facts, relay.measure(chosen, rivals, rounds))
+
+
+def _latency(options: argparse.Namespace) -> list[Path]:
+    rivals = taking_part(options)
+    rounds = options.rounds or (1 if options.quick else 3)
+    chosen = latency.cases(options.duration, quick=options.quick)
+    chosen = [case for case in chosen if options.only in case.title]
+    lasting_s = sum(case.load.whole_s + 1.0 for case in chosen) * rounds
+    estimate_s = lasting_s * (1 + len(latency.teams(rivals)))
+    print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
+    facts = _facts(rivals)
+    results = latency.measure(chosen, rivals, rounds)
+    return report.write_plain(facts, results, "latency", "Latency, and what proxies add to it")
 
 
 def _burst(options: argparse.Namespace, engine: str = "postgresql") -> list[Path]:
@@ -116,12 +131,17 @@ def _scale(options: argparse.Namespace) -> list[Path]:
     chosen = [case for case in chosen if options.only in case.title]
     teams = [*peers.WORKERS, *(peer for peer in rivals if peer.name == report.REFERENCE)]
     names = ["direct", *(peer.name for peer in teams)]
-    estimate_s = relay.length_s(chosen, rounds, names)
+    estimate_s = relay.length_s(chosen, rounds, names) + logins.length_s(rounds, options.duration)
     print(f"{len(chosen)} cases, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
     facts = _facts(rivals)
-    written = report.write(facts, relay.measure(chosen, teams, rounds), "scale")
-    title = "Two workers, one budget"
-    return [*written, *report.write_plain(facts, skew.measure(), "skew", title)]
+    written = []
+    if chosen:
+        written += report.write(facts, relay.measure(chosen, teams, rounds), "scale")
+        written += report.write_plain(facts, skew.measure(), "skew", "Two workers, one budget")
+    if options.only in logins.TITLE:
+        results = logins.measure(rivals, rounds, options.duration)
+        written += report.write_plain(facts, results, "logins", "Scale, the proxy the bottleneck")
+    return written
 
 
 def _profile(options: argparse.Namespace) -> list[Path]:
@@ -160,6 +180,7 @@ def _mysql(options: argparse.Namespace) -> list[Path]:
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[Path]]] = {
     "relay": _relay,
+    "latency": _latency,
     "burst": _burst,
     "memory": _memory,
     "scale": _scale,

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import logins
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -63,7 +65,18 @@ GOALS = (
     *(_memory("plain", count) for count in ("1,000", "5,000", "15,000")),
     *(_relay("latency at p99", protocol, 16, 1.0) for protocol in ("simple", "prepared")),
     Goal(
-        "throughput, 2 workers against 1, 64 clients, prepared",
+        "logins/s, 2 workers against 1, TLS: the proxy is the bottleneck",
+        "logins",
+        logins.TITLE,
+        "logins_per_s",
+        "tidegate-1-workers",
+        1.8,
+        "tidegate-2-workers",
+        at_least=True,
+    ),
+    Goal(
+        "transactions/s, 2 workers against 1, 64 clients, prepared: clients, proxy and database"
+        " share the cores, so where there are two, both are busy with one worker",
         "scale",
         "select-only, prepared, 64 clients, plain",
         "transactions_per_s",
@@ -75,7 +88,17 @@ GOALS = (
 )
 
 
-_PARTS = ("relay", "mysql", "burst", "mysql-burst", "memory", "mysql-memory", "scale")
+_PARTS = (
+    "relay",
+    "latency",
+    "mysql",
+    "burst",
+    "mysql-burst",
+    "memory",
+    "mysql-memory",
+    "scale",
+    "logins",
+)
 
 
 def got(goal: Goal, results: list[dict[str, Any]]) -> str:

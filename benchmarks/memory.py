@@ -84,6 +84,7 @@ def _row(
         "peer": peer.name,
         "served": served,
         "failures": tally.errors.total(),
+        "errors": dict(tally.errors.most_common(3)),
         "resident_mib_before": before / 2**20,
         "resident_mib_held": held / 2**20,
         "bytes_per_client": (held - before) / served if served else 0.0,

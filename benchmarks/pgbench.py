@@ -52,6 +52,8 @@ class Load:
     tls: bool = False
     duration_s: int = 4
     """Seconds of load after all clients have logged in."""
+    rate: int = 0
+    """Transactions a second of all clients together; 0 is as many as go."""
 
     @property
     def whole_s(self) -> int:
@@ -140,6 +142,7 @@ def command(load: Load, server: Server, port: int, prefix: str) -> list[str]:
         str(server.program), "-h", "127.0.0.1", "-p", str(port), "-U", server.user, "-n",
         "-f" if own else "-b", load.script, "-M", load.protocol,
         "-c", str(load.clients), "-j", str(min(2, load.clients)), "-T", str(load.whole_s),
+        *(("-R", str(load.rate)) if load.rate else ()),
         "-l", "--log-prefix", prefix, server.database,
     ]  # fmt: skip
 

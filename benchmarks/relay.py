@@ -37,6 +37,8 @@ class Case:
     server_tls: bool = False
     goal: bool = False
     """Whether a goal hangs on it: it gets all rounds, other cases half of them."""
+    everybody: bool = False
+    """Whether all peers take part in all rounds."""
 
     @property
     def title(self) -> str:
@@ -45,7 +47,8 @@ class Case:
         where = tls.get((int(self.load.tls), int(self.server_tls)), "TLS to server")
         script = Path(self.load.script).stem
         unit = "" if self.load.unit == "transaction" else f", per {self.load.unit}"
-        return f"{script}, {self.load.protocol}, {self.load.clients} clients, {where}{unit}"
+        rate = f", {self.load.rate:,}/s" if self.load.rate else ""
+        return f"{script}, {self.load.protocol}, {self.load.clients} clients, {where}{unit}{rate}"
 
 
 @dataclass(slots=True)
@@ -181,6 +184,7 @@ def measure(chosen: Sequence[Case], rivals: Sequence[peers.Peer], rounds: int) -
                         functools.partial(run, case.load, login),
                         rounds,
                         goal=case.goal,
+                        everybody=case.everybody,
                     )
                     for case in mine
                 ]
@@ -194,6 +198,7 @@ def play(
     rounds: int,
     *,
     goal: bool = True,
+    everybody: bool = False,
 ) -> Outcome:
     """Run one case: every round goes through all peers, each round from another one on."""
     outcome = Outcome(title)
@@ -201,7 +206,8 @@ def play(
         able = [
             peer
             for peer in started
-            if number < turns(rounds, goal, peer.name) and peer.name not in outcome.failures
+            if (everybody or number < turns(rounds, goal, peer.name))
+            and peer.name not in outcome.failures
         ]
         turn = number % max(len(able), 1)
         for peer in [*able[turn:], *able[:turn]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from benchmarks import burst, mysql, relay
+from benchmarks import burst, logins, mysql, relay
 from benchmarks.goals import GOALS, Goal, got, summary
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def test_ratio_of_cpu_is_that_of_the_rounds() -> None:
 def test_every_goal_names_a_case_that_is_run() -> None:
     titles = {
         "relay": {case.title for case in relay.cases(quick=False, duration_s=2)},
+        "logins": {logins.TITLE},
         "scale": {case.title for case in relay.scale_cases(2)},
         "mysql": {load.title for load in mysql.loads(quick=False, duration_s=2)},
         "burst": {one.title for one in burst.bursts("postgresql", quick=False)},

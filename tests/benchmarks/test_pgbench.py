@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.accounting import Usage
@@ -50,3 +51,11 @@ def test_copy_is_counted_by_the_megabyte() -> None:
     line = command(load, Server(Path("/bin/pgbench"), "app", "secret", "app"), 1, "p")
     assert line[1:4] == ["-m", "benchmarks.driver", "copy-in"]
     assert summarise([100.0], 2.0, Usage(0.0008, 0.0, 0.0), load.units).cpu_us == 100
+
+
+def test_a_rate_is_a_schedule() -> None:
+    server = Server(Path("/bin/pgbench"), "app", "secret", "app")
+    steady = Load(script="select-only", protocol="simple", clients=16, rate=2000)
+    line = command(steady, server, 1, "p")
+    assert line[line.index("-R") + 1] == "2000"
+    assert "-R" not in command(replace(steady, rate=0), server, 1, "p")
