@@ -125,7 +125,8 @@ class MysqlClientStream(StatementStream):
     def in_message(self) -> bool:
         server = self.server
         filing = server is not None and server.phase == FILE and not server.swallowing
-        return self.remain > 0 or self.continued or (filing and not self.file_sent)
+        passing = self.remain > 0 or self.continued or self.reframing is not None
+        return passing or (filing and not self.file_sent)
 
     def greeting_query(self) -> bytes:
         server = self.server
@@ -200,8 +201,9 @@ class MysqlClientStream(StatementStream):
                 if replacement is not None:
                     parts.append(replacement)
                     start = stop if stop < end else end
-                    if not replacement and (stop > end or length == MAX_PAYLOAD_BYTES):
-                        # Dealt with here: the server must not get the rest of it either.
+                    long = stop > end or length == MAX_PAYLOAD_BYTES
+                    if not replacement and (long or self.reframing is not None):
+                        # Dealt with here: the server must not get the rest of it as it is.
                         start = end - len(self.drop_command(data[pos:]))
                         stop = start
                         length = 0
@@ -218,6 +220,9 @@ class MysqlClientStream(StatementStream):
             self.held = data[pos:]
         if start < pos:
             parts.append(data[start:pos])
+        if self.reframed:
+            parts.append(self.reframed)
+            self.reframed = b""
         self.to_server = parts[0] if len(parts) == 1 else b"".join(parts)
 
     def is_waiting(self) -> bool:

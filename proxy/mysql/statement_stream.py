@@ -28,6 +28,7 @@ from proxy.mysql.lenenc import packet
 from proxy.mysql.literals import own_ids, with_literals
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.prepared import Statement
+from proxy.mysql.reframing import Reframing
 from proxy.mysql.resting_stream import RestingStream
 from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.settings import PARSE_TIME, replay_sql
@@ -173,15 +174,13 @@ class StatementStream(RestingStream):
             statement.types = sent.types
         elif sent is not None and statement.types is not None and held.types != statement.types:
             insert = statement.types
-        if length + len(insert) >= MAX_PAYLOAD_BYTES and insert:
-            self.answer_error(
-                1235, "42000", "Tidegate needs the parameter types with executions of 16 MiB"
-            )
-            return b""
         held.types = statement.types
         payload = payload[:1] + held.number.to_bytes(4, "little") + payload[5:]
         if insert and sent is not None:
-            payload = with_types(payload, sent, insert)
+            head = with_types(payload[: sent.end], sent, insert)
+            if length + len(insert) >= MAX_PAYLOAD_BYTES:
+                self.reframing = Reframing(head, sent.end)
+            payload = head + payload[sent.end :]
             length += len(insert)
         flags = payload[5] if len(payload) > 5 else 0  # The server says what is wrong with it.
         cursor = code == COM_STMT_EXECUTE and bool(flags & CURSOR_TYPE_READ_ONLY)
@@ -189,6 +188,8 @@ class StatementStream(RestingStream):
         session.hold(statement.number, False)
         session.begins(effects)
         server.push(Reply(pl.RESULT, None, None, cursor))
+        if self.reframing is not None:
+            return b""
         return length.to_bytes(3, "little") + b"\0" + payload
 
     def effects_now(self, statement: ClientStatement) -> Effects | None:
