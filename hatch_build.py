@@ -7,6 +7,10 @@ from typing import Any
 
 from hatch_mypyc.plugin import MypycBuildHook
 
+COMPILER_FLAGS = "-fvisibility=hidden -fno-semantic-interposition -fno-plt"
+"""Lets the compiler join functions that only their own shared library calls: a tenth of the time of
+a transaction (``python -m benchmarks scanners``)."""
+
 
 class CompileHook(MypycBuildHook):  # type: ignore[misc]
     """hatch-mypyc, except that a failure costs speed and not the installation.
@@ -21,6 +25,7 @@ class CompileHook(MypycBuildHook):  # type: ignore[misc]
         """Compile."""
         if version == "editable":
             return
+        os.environ["CFLAGS"] = f"{COMPILER_FLAGS} {os.environ.get('CFLAGS', '')}".rstrip()
         try:
             super().initialize(version, build_data)
         except Exception as error:

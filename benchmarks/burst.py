@@ -9,19 +9,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
-from benchmarks import database, fleet, peers, storm
+from benchmarks import fleet, peers, storm
 from benchmarks.accounting import usage
 from benchmarks.figures import percentile
-from benchmarks.relay import POOL_SIZE, lineup
-from benchmarks.stage import stage
+from benchmarks.peers import POOL_SIZE
+from benchmarks.relay import lineup
+from benchmarks.stage import STAGES, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from tests.support.servers import PostgresServer
-
 
 _STORM = 1000
 
@@ -41,16 +37,15 @@ class Burst:
         return f"{self.profile.name}, {self.environments:,} environments, {link}"
 
 
-def bursts(*, quick: bool) -> list[Burst]:
-    """Return what is run."""
-    at_once = fleet.PROFILES[0]
+def bursts(engine: str, *, quick: bool) -> list[Burst]:
+    """Return what is run: against MySQL's peers the storms and the first of the other profiles."""
+    at_once, *others = fleet.PROFILES
     if quick:
         return [Burst(at_once, 300, tls) for tls in (False, True)]
-    found = [Burst(at_once, count, True) for count in (100, 1000, 5000)]
-    return [
-        *found,
-        Burst(at_once, 1000, False),
-        *(Burst(p, 1000, True) for p in fleet.PROFILES[1:]),
+    storms = [Burst(at_once, count, True) for count in (100, 1000, 5000)]
+    storms.append(Burst(at_once, 1000, False))
+    return storms + [
+        Burst(p, 1000, True) for p in (others if engine == "postgresql" else others[:1])
     ]
 
 
@@ -72,20 +67,15 @@ def length_s(chosen: Sequence[Burst], rounds: int, count: int) -> float:
 class Watch:
     """Counts the database's client connections ten times a second."""
 
-    def __init__(self, server: PostgresServer) -> None:
-        self._info = server.conninfo(server.superuser, "postgres", application_name="watch")
+    def __init__(self, stage: Stage) -> None:
+        self._counting = stage.counting
         self._done = threading.Event()
         self.peak = 0
 
     def _run(self) -> None:
-        sql = (
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE backend_type = 'client backend' AND application_name <> 'watch'"
-        )
-        with psycopg.connect(self._info, autocommit=True) as connection:
+        with self._counting() as count:
             while not self._done.wait(0.1):
-                row = connection.execute(sql.encode()).fetchone()
-                self.peak = max(self.peak, row[0] if row else 0)
+                self.peak = max(self.peak, count())
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -118,24 +108,14 @@ def summarise(name: str, tally: fleet.Tally, peak: int, cpu_s: float) -> dict[st
     }
 
 
-def _empty(server: PostgresServer) -> None:
-    """Close what any peer keeps open: every burst begins cold, and the count is this peer's."""
-    server.admin(
-        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
-        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    )
-
-
-def strike(burst: Burst, peer: peers.Running, server: PostgresServer) -> dict[str, Any]:
+def strike(burst: Burst, peer: peers.Running, stage: Stage) -> dict[str, Any]:
     """Run one burst against one peer."""
     share = burst.environments // fleet.PROCESSES
 
     def plan(number: int, begin_s: float) -> fleet.Plan:
         return fleet.Plan(
             port=peer.port,
-            user=database.USER,
-            password=database.PASSWORD,
-            database=database.DATABASE,
+            login=stage.login,
             profile=burst.profile,
             environments=share,
             tls=burst.tls,
@@ -144,8 +124,9 @@ def strike(burst: Burst, peer: peers.Running, server: PostgresServer) -> dict[st
             offset=number,
         )
 
-    _empty(server)
-    watch = Watch(server)
+    # Every burst begins cold, and the count is this peer's.
+    stage.empty()
+    watch = Watch(stage)
     before = usage(peer.session)
     with watch.watching():
         tally = fleet.unleash(plan)
@@ -163,30 +144,36 @@ def medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure(
-    chosen: Sequence[Burst], rivals: Sequence[peers.Peer], rounds: int
+    engine: str, chosen: Sequence[Burst], rivals: Sequence[peers.Peer], rounds: int
 ) -> list[dict[str, Any]]:
-    """Run the bursts and return their results."""
+    """Run the bursts against an engine's peers and return their results."""
     with (
-        stage(POOL_SIZE, client_tls=True) as (server, setup, folder),
-        lineup(rivals, setup, folder, direct=True) as started,
+        STAGES[engine](POOL_SIZE, client_tls=True) as stage,
+        lineup(rivals, stage.setup, stage.folder, direct=True) as started,
     ):
-        results = [_play(b, started, server, turns(b, rounds)) for b in chosen]
+        results = [_play(b, started, stage, turns(b, rounds)) for b in chosen]
         title = f"running transactions while {_STORM:,} environments log in at once, TLS"
-        rows = [storm.strike(peer, _STORM) for peer in started if peer.session]
+        able = [peer for peer in started if peer.session and peer.most_clients >= _STORM]
+        rows = [storm.strike(peer, stage.login, _STORM) for peer in able]
         return [*results, {"title": title, "peers": rows}]
 
 
+def _most(peer: peers.Running, stage: Stage) -> int:
+    return peer.most_clients if peer.session else stage.most_clients
+
+
 def _play(
-    burst: Burst, started: Sequence[peers.Running], server: PostgresServer, rounds: int
+    burst: Burst, started: Sequence[peers.Running], stage: Stage, rounds: int
 ) -> dict[str, Any]:
     rows: dict[str, list[dict[str, Any]]] = {}
-    if burst.environments > database.MOST_CLIENTS:
-        print(f"  {burst.title}: without direct: the server takes {database.MOST_CLIENTS} clients")
-        started = [peer for peer in started if peer.session]
+    for peer in started:
+        if burst.environments > _most(peer, stage):
+            print(f"  {burst.title}: without {peer.name}: it takes {_most(peer, stage):,} clients")
+    started = [peer for peer in started if burst.environments <= _most(peer, stage)]
     for number in range(rounds):
         turn = number % len(started)
         for peer in [*started[turn:], *started[:turn]]:
-            row = strike(burst, peer, server)
+            row = strike(burst, peer, stage)
             rows.setdefault(peer.name, []).append(row)
             print(
                 f"  {burst.title}: {peer.name} served {row['served']}, last first query after"

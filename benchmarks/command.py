@@ -22,10 +22,8 @@ from benchmarks import (
 from tests.support.local_postgres import NoServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-ALL = ("relay", "burst", "memory", "scale", "mysql", "scanners")
-PARTS = ("relay", "burst", "memory", "scale", "profile", "mysql", "scanners")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,14 +35,22 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--duration", type=int, default=2, help="seconds of load per run")
     made.add_argument("--interpreted", action="store_true", help="the interpreted twin too")
     made.add_argument("--only", default="", help="only cases whose title contains this")
-    made.add_argument("--peers", default="", help="only these peers, comma separated")
+    made.add_argument(
+        "--peers", default="", help="only these peers, comma separated, unreliable ones too"
+    )
     return made
 
 
-def _rivals(options: argparse.Namespace) -> list[peers.Peer]:
-    wanted = [*peers.POSTGRESQL_PEERS, *([peers.INTERPRETED] if options.interpreted else [])]
+def taking_part(options: argparse.Namespace, engine: str = "postgresql") -> list[peers.Peer]:
+    """Return the peers of an engine that are to take part; print why others do not."""
+    known = list(peers.PEERS[engine])
+    if options.interpreted and engine == "postgresql":
+        known.append(peers.INTERPRETED)
     names = [name for name in options.peers.split(",") if name]
-    return [peer for peer in wanted if not names or peer.name in names]
+    for peer in known:
+        if peer.unreliable and not names:
+            print(f"  without {peer.name} (unless --peers names it): {peer.unreliable}", flush=True)
+    return [peer for peer in known if (peer.name in names if names else not peer.unreliable)]
 
 
 def _facts(rivals: list[peers.Peer]) -> dict[str, str]:
@@ -54,7 +60,8 @@ def _facts(rivals: list[peers.Peer]) -> dict[str, str]:
     return facts
 
 
-def _relay(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+def _relay(options: argparse.Namespace) -> list[Path]:
+    rivals = taking_part(options)
     rounds = options.rounds or (2 if options.quick else 3)
     chosen = relay.cases(quick=options.quick, duration_s=options.duration)
     chosen = [case for case in chosen if options.only in case.title]
@@ -65,29 +72,45 @@ def _relay(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     return report.write(facts, relay.measure(chosen, rivals, rounds))
 
 
-def _burst(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+def _burst(options: argparse.Namespace, engine: str = "postgresql") -> list[Path]:
+    rivals = taking_part(options, engine)
     rounds = options.rounds or (1 if options.quick else 2)
-    chosen = [one for one in burst.bursts(quick=options.quick) if options.only in one.title]
+    chosen = burst.bursts(engine, quick=options.quick)
+    chosen = [one for one in chosen if options.only in one.title]
     estimate_s = burst.length_s(chosen, rounds, len(rivals) + 1)
     print(f"{len(chosen)} bursts, {rounds} rounds: about {estimate_s / 60:.0f} minutes", flush=True)
     facts = _facts(rivals)
-    return report.write_plain(
-        facts, burst.measure(chosen, rivals, rounds), "burst", "Lambda bursts"
-    )
+    results = burst.measure(engine, chosen, rivals, rounds)
+    if engine == "mysql":
+        return report.write_plain(facts, results, "mysql-burst", "Lambda bursts, MySQL")
+    return report.write_plain(facts, results, "burst", "Lambda bursts")
 
 
-def _memory(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+def _mysql_burst(options: argparse.Namespace) -> list[Path]:
+    return _burst(options, "mysql")
+
+
+def _memory(options: argparse.Namespace, engine: str = "postgresql") -> list[Path]:
+    rivals = taking_part(options, engine)
     counts = (600,) if options.quick else (1_000, 5_000, 15_000)
     links = (False,) if options.quick else (False, True)
-    print(f"up to {max(counts):,} clients at 700 logins a second, for each peer", flush=True)
+    rate = memory.LOGINS_PER_S[engine]
+    print(f"up to {max(counts):,} clients at {rate:.0f} logins a second, for each peer", flush=True)
     facts = _facts(rivals)
-    results = [one for tls in links for one in memory.measure(counts, rivals, tls=tls)]
+    results = [one for tls in links for one in memory.measure(engine, counts, rivals, tls=tls)]
     for tls in links:
-        results += memory.measure(counts[:1], rivals, tls=tls, busy=True)
+        results += memory.measure(engine, counts[:1], rivals, tls=tls, busy=True)
+    if engine == "mysql":
+        return report.write_plain(facts, results, "mysql-memory", "Memory of idle MySQL clients")
     return report.write_plain(facts, results, "memory", "Memory of idle clients")
 
 
-def _scale(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+def _mysql_memory(options: argparse.Namespace) -> list[Path]:
+    return _memory(options, "mysql")
+
+
+def _scale(options: argparse.Namespace) -> list[Path]:
+    rivals = taking_part(options)
     rounds = options.rounds or (2 if options.quick else 3)
     chosen = relay.scale_cases(options.duration)
     chosen = [case for case in chosen if options.only in case.title]
@@ -101,23 +124,26 @@ def _scale(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     return [*written, *report.write_plain(facts, skew.measure(), "skew", title)]
 
 
-def _profile(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+def _profile(options: argparse.Namespace) -> list[Path]:
+    rivals = taking_part(options)
     protocols = [name for name in relay.PROTOCOLS if options.only in name]
     named = rivals if options.peers else rivals[:1]
     print(f"about {len(named) * len(protocols) * 25} s", flush=True)
     return [profile.profile(protocols, named)]
 
 
-def _scanners(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
+def _scanners(options: argparse.Namespace) -> list[Path]:
     print("half a minute, and the time to build both twins", flush=True)
     facts = _facts([])
     twins = {name: build.installed(compiled=name == "compiled") for name in scanners.TWINS}
     results = scanners.measure(twins)
-    return report.write_plain(facts, results, "scanners", "Scanners without event loop and kernel")
+    return report.write_plain(
+        facts, results, "scanners", "Scanners and transactions without event loop and kernel"
+    )
 
 
-def _mysql(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
-    rivals = list(peers.MYSQL_PEERS)
+def _mysql(options: argparse.Namespace) -> list[Path]:
+    rivals = taking_part(options, "mysql")
     rounds = options.rounds or (2 if options.quick else 3)
     chosen = mysql.loads(quick=options.quick, duration_s=options.duration)
     chosen = [load for load in chosen if options.only in load.title]
@@ -132,23 +158,35 @@ def _mysql(options: argparse.Namespace, rivals: list[peers.Peer]) -> list[Path]:
     return report.write(facts, outcomes, "mysql", "mysqlrouter")
 
 
+PARTS: dict[str, Callable[[argparse.Namespace], list[Path]]] = {
+    "relay": _relay,
+    "burst": _burst,
+    "memory": _memory,
+    "scale": _scale,
+    "mysql": _mysql,
+    "mysql-burst": _mysql_burst,
+    "mysql-memory": _mysql_memory,
+    "scanners": _scanners,
+    "profile": _profile,
+}
+ALL = [name for name in PARTS if name != "profile"]
+
+
 def main(arguments: list[str]) -> int:
     """Run what is asked for; return the exit code."""
     options = parser().parse_args(arguments)
-    rivals = _rivals(options)
-    for name, reason in peers.LEFT_OUT.items():
-        print(f"  without {name}: {reason}", flush=True)
-    runs = dict(
-        zip(PARTS, (_relay, _burst, _memory, _scale, _profile, _mysql, _scanners), strict=True)
-    )
-    if options.part == "all":
-        for part in ALL:
-            print(f"=== {part} ===", flush=True)
-            try:
-                runs[part](options, rivals)
-            except NoServer as reason:
-                print(f"  without {part}: {reason}", flush=True)
+    if options.part != "all":
+        try:
+            paths = PARTS[options.part](options)
+        except NoServer as reason:
+            print(reason)
+            return 1
+        print("written: " + ", ".join(str(path.relative_to(build.ROOT)) for path in paths))
         return 0
-    paths = runs[options.part](options, rivals)
-    print("written: " + ", ".join(str(path.relative_to(build.ROOT)) for path in paths))
+    for part in ALL:
+        print(f"=== {part} ===", flush=True)
+        try:
+            PARTS[part](options)
+        except NoServer as reason:
+            print(f"  without {part}: {reason}", flush=True)
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -10,10 +12,11 @@ import psycopg
 
 from benchmarks import driver
 from benchmarks.pgbench import Server
+from tests.support.local_postgres import NoServer
 from tests.support.servers import ROLES, PostgresServer, chosen_binaries, own_server, program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 USER = "app"
 PASSWORD = ROLES[USER].password
@@ -33,10 +36,20 @@ _SETTINGS = {
 }
 
 
+def short_port() -> int:
+    """Give a free loopback port of four digits: pgagroal 2.1 aborts where a server's has five."""
+    for port in random.sample(range(5500, 10000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise NoServer("no free port from 5500 to 9999")
+
+
 @contextlib.contextmanager
 def database() -> Iterator[tuple[PostgresServer, Server]]:
     """Run a server that has TLS and pgbench's tables. Raises ``NoServer``."""
-    with own_server(chosen_binaries(tls=True), settings=_SETTINGS) as server:
+    binaries = chosen_binaries(tls=True)
+    with own_server(binaries, settings=_SETTINGS, port=short_port()) as server:
         found = program("pgbench", server)
         if found is None:
             raise FileNotFoundError("no pgbench: apt-get install postgresql-contrib")
@@ -48,3 +61,28 @@ def database() -> Iterator[tuple[PostgresServer, Server]]:
             for statement in driver.PREPARE:
                 connection.execute(statement.encode())
         yield server, Server(found, USER, PASSWORD, DATABASE)
+
+
+@contextlib.contextmanager
+def counting(server: PostgresServer) -> Iterator[Callable[[], int]]:
+    """Hold a connection that counts the clients' connections."""
+    info = server.conninfo(server.superuser, "postgres", application_name="counting")
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND application_name <> 'counting'"
+    )
+    with psycopg.connect(info, autocommit=True) as connection:
+
+        def count() -> int:
+            row = connection.execute(sql.encode()).fetchone()
+            return int(row[0]) if row else 0
+
+        yield count
+
+
+def empty(server: PostgresServer) -> None:
+    """Close the clients' connections."""
+    server.admin(
+        "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )

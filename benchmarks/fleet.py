@@ -12,21 +12,58 @@ import ssl
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import uvloop
 
-from benchmarks.client import Client, Refused, connect
+from benchmarks import client as postgresql
+from benchmarks import mysql_client as mysql
+from benchmarks.client import Refused
 from tests.support import messages as wire
 from tests.support.wire import tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from multiprocessing.connection import Connection
 
 PROCESSES = 2
 FAILURES = (OSError, EOFError, Refused, TimeoutError, ssl.SSLError)
-_STATEMENT = wire.query("SELECT abalance FROM pgbench_accounts WHERE aid = 4711")
+
+
+class Client(Protocol):
+    """A client of either engine."""
+
+    async def login(self, user: str, password: str, database: str) -> None: ...
+    async def query(self, message: bytes) -> None: ...
+    def vanish(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How one engine's clients speak."""
+
+    connect: Callable[[int, ssl.SSLContext | None], Awaitable[Client]]
+    statement: bytes
+    """A query that reads one row by its primary key."""
+
+
+ENGINES = {
+    "postgresql": Engine(
+        postgresql.connect, wire.query("SELECT abalance FROM pgbench_accounts WHERE aid = 4711")
+    ),
+    "mysql": Engine(mysql.connect, mysql.query("SELECT abalance FROM accounts WHERE aid = 4711")),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Who everybody is."""
+
+    engine: str
+    """One of ``ENGINES``."""
+    user: str
+    password: str
+    database: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +94,7 @@ class Plan:
     """What one process of the fleet does."""
 
     port: int
-    user: str
-    password: str
-    database: str
+    login: Login
     profile: Profile
     environments: int
     tls: bool
@@ -111,6 +146,7 @@ class Fleet:
         self.plan = plan
         self.tally = Tally()
         self.held: list[Client] = []
+        self._engine = ENGINES[plan.login.engine]
         self._context = tls_context() if plan.tls else None
 
     async def run(self) -> None:
@@ -126,7 +162,7 @@ class Fleet:
         try:
             while True:
                 began_s = time.monotonic()
-                await client.query(_STATEMENT)
+                await client.query(self._engine.statement)
                 ended_s = time.monotonic()
                 self.tally.busy_s.append((ended_s, ended_s - began_s))
         except FAILURES as error:
@@ -148,10 +184,10 @@ class Fleet:
 
     async def _cold_start(self, start_s: float) -> Client:
         plan = self.plan
-        client = await connect(plan.port, self._context)
+        client = await self._engine.connect(plan.port, self._context)
         try:
-            await client.login(plan.user, plan.password, plan.database)
-            await client.query(_STATEMENT)
+            await client.login(plan.login.user, plan.login.password, plan.login.database)
+            await client.query(self._engine.statement)
         except BaseException:
             client.vanish()
             raise
@@ -165,7 +201,7 @@ class Fleet:
         for number in range(profile.invocations):
             for _ in range(profile.transactions - (number == 0)):
                 began_s = time.monotonic()
-                await client.query(_STATEMENT)
+                await client.query(self._engine.statement)
                 self.tally.transaction_s.append(time.monotonic() - began_s)
             if number + 1 < profile.invocations:
                 await asyncio.sleep(profile.freeze_s)

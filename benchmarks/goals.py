@@ -75,6 +75,9 @@ GOALS = (
 )
 
 
+_PARTS = ("relay", "mysql", "burst", "mysql-burst", "memory", "mysql-memory", "scale")
+
+
 def got(goal: Goal, results: list[dict[str, Any]]) -> str:
     """Return what results say of a goal, or that they do not."""
     for result in results:
@@ -93,7 +96,7 @@ def got(goal: Goal, results: list[dict[str, Any]]) -> str:
 def summary(folder: Path) -> str:
     """Return a document with every goal and what the results in a folder say of it."""
     parts: dict[str, dict[str, Any]] = {}
-    for name in ("relay", "mysql", "burst", "memory", "scale"):
+    for name in _PARTS:
         path = folder / f"{name}.json"
         if path.exists():
             parts[name] = json.loads(path.read_text())

@@ -5,29 +5,28 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import database, fleet, peers
+from benchmarks import fleet, peers
 from benchmarks.accounting import resident_bytes
-from benchmarks.relay import POOL_SIZE, lineup
-from benchmarks.stage import stage
+from benchmarks.peers import POOL_SIZE
+from benchmarks.relay import lineup
+from benchmarks.stage import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_QUIET = fleet.Profile("idle", 1, 1, 0.0, 700.0)
+LOGINS_PER_S = {"postgresql": 700.0, "mysql": 200.0}
+"""Less than any peer of an engine can do: MySQL Router has the server check every login."""
 _BUSY_S = 1.5
 """Seconds that busy clients have been at it when memory is read."""
-MOST_OF_ODYSSEY = 5000
-"""It takes more memory than the rest together, and as much for each client."""
 _WARM_CLIENTS = 100
 """Connect and leave before the first reading, so that what is loaded once is not counted."""
-HELD_LIMIT = 700
-"""HAProxy holds a server connection for each client: no more than the server has."""
 
 
 def _hold(
-    peer: peers.Running, clients: int, *, tls: bool, busy: bool = False
+    peer: peers.Running, login: fleet.Login, clients: int, *, tls: bool, busy: bool = False
 ) -> tuple[int, fleet.Tally]:
     held = 0
+    profile = fleet.Profile("idle", 1, 1, 0.0, LOGINS_PER_S[login.engine])
 
     def read() -> None:
         nonlocal held
@@ -38,10 +37,8 @@ def _hold(
     def plan(number: int, begin_s: float) -> fleet.Plan:
         return fleet.Plan(
             port=peer.port,
-            user=database.USER,
-            password=database.PASSWORD,
-            database=database.DATABASE,
-            profile=_QUIET,
+            login=login,
+            profile=profile,
             environments=clients // fleet.PROCESSES,
             tls=tls,
             begin_s=begin_s,
@@ -56,31 +53,32 @@ def _hold(
 
 
 def measure(
-    counts: Sequence[int], rivals: Sequence[peers.Peer], *, tls: bool, busy: bool = False
+    engine: str,
+    counts: Sequence[int],
+    rivals: Sequence[peers.Peer],
+    *,
+    tls: bool,
+    busy: bool = False,
 ) -> list[dict[str, Any]]:
     """Hold ever more idle clients against freshly started peers; return results like bursts'."""
-    with stage(POOL_SIZE, client_tls=True) as (_, setup, folder):
+    with STAGES[engine](POOL_SIZE, client_tls=True) as stage:
         results = []
         for count in counts:
-            able = [peer for peer in rivals if count <= _limit(peer)]
+            able = [peer for peer in rivals if count <= peer.most_clients]
             # Freshly started: what an earlier crowd has left free would hide the growth.
-            with lineup(able, setup, folder, direct=False) as started:
-                rows = [_row(peer, count, tls=tls, busy=busy) for peer in started]
+            with lineup(able, stage.setup, stage.folder, direct=False) as started:
+                rows = [_row(peer, stage.login, count, tls=tls, busy=busy) for peer in started]
             kind = f"{'busy' if busy else 'idle'} clients, {'TLS' if tls else 'plain'}"
             results.append({"title": f"{count:,} {kind}", "peers": rows})
         return results
 
 
-def _limit(peer: peers.Peer) -> int:
-    if not peer.transactions:
-        return HELD_LIMIT
-    return MOST_OF_ODYSSEY if peer.name == "odyssey" else 1_000_000
-
-
-def _row(peer: peers.Running, count: int, *, tls: bool, busy: bool) -> dict[str, Any]:
-    _hold(peer, _WARM_CLIENTS, tls=tls)
+def _row(
+    peer: peers.Running, login: fleet.Login, count: int, *, tls: bool, busy: bool
+) -> dict[str, Any]:
+    _hold(peer, login, _WARM_CLIENTS, tls=tls)
     before = resident_bytes(peer.session)
-    held, tally = _hold(peer, count, tls=tls, busy=busy)
+    held, tally = _hold(peer, login, count, tls=tls, busy=busy)
     served = len(tally.first_query_s)
     row = {
         "peer": peer.name,

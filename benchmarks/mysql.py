@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import functools
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import peers, sysbench
-from benchmarks.relay import POOL_SIZE, Outcome, lineup, play
-from tests.support.certificates import make_certificates
-from tests.support.local_mysql import MYSQL
-from tests.support.mysql_servers import own_mysql
+from benchmarks import sysbench
+from benchmarks.peers import POOL_SIZE
+from benchmarks.relay import Outcome, lineup, play
+from benchmarks.stage import mysql_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-USER = "app"
+    from benchmarks import peers
 
 
 def loads(*, quick: bool, duration_s: int) -> list[sysbench.MysqlLoad]:
@@ -35,21 +32,10 @@ def measure(
     chosen: Sequence[sysbench.MysqlLoad], rivals: Sequence[peers.Peer], rounds: int
 ) -> list[Outcome]:
     """Run the loads through every peer in turns. Raises ``NoServer``."""
-    with (
-        own_mysql(MYSQL, {"max-connections": "800"}) as server,
-        tempfile.TemporaryDirectory(prefix="tgbench", dir="/tmp") as folder,
-    ):
-        Path(folder).chmod(0o755)
-        login = sysbench.Login(user=USER, password=server.password(USER), database=USER)
-        sysbench.prepare(login, server.port)
-        setup = peers.Setup(
-            server_port=server.port,
-            user=USER,
-            password=login.password,
-            pool_size=POOL_SIZE,
-            certificates=make_certificates(Path(folder) / "tls"),
-        )
-        with lineup(rivals, setup, Path(folder), direct=True) as started:
+    with mysql_stage(POOL_SIZE) as stage:
+        login = stage.login
+        sysbench.prepare(login, stage.setup.server_port)
+        with lineup(rivals, stage.setup, stage.folder, direct=True) as started:
             return [
                 play(
                     load.title,

@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import build
+from benchmarks import build, router
 from tests.support.local_postgres import account, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.support.certificates import Certificates
 
+POOL_SIZE = 20
+"""Server connections that each peer may open."""
 TEMPLATES = Path(__file__).parent / "templates"
 _START_TIMEOUT_S = 20.0
 
@@ -35,15 +37,19 @@ class Peer:
     files: tuple[str, ...]
     """Templates; the first is the configuration that ``arguments`` name as ``{config}``."""
     arguments: tuple[str, ...]
-    tls: bool = True
-    """Whether it can end TLS itself on both sides (HAProxy only relays here)."""
-    transactions: bool = True
-    """Whether it shares server connections by transaction."""
+    beforehand: tuple[str, ...] = ()
+    """Commands that write files of its configuration which nothing else can."""
+    client_tls: bool = True
+    """Whether it ends TLS of its clients (HAProxy only relays here)."""
+    server_tls: bool = True
+    """Whether it speaks TLS to servers and shares connections then, too."""
+    most_clients: int = 1_000_000
+    """Where more clients would break it, or the machine."""
+    unreliable: str = ""
+    """Why it only takes part where it is asked for by name."""
     unprivileged: bool = True
     """Whether it refuses to run as root."""
     compiled: bool = True
-    rsa: bool = False
-    """Whether it needs an RSA certificate: MySQL clients without TLS encrypt passwords with it."""
     workers: int = 1
     """Relay processes; only Tidegate has more than one."""
 
@@ -51,8 +57,40 @@ class Peer:
 POSTGRESQL_PEERS = (
     Peer("tidegate", "", ("tidegate.toml",), ("serve", "--config", "{config}"), unprivileged=False),
     Peer("pgbouncer", "pgbouncer", ("pgbouncer.ini", "userlist.txt"), ("{config}",)),
-    Peer("odyssey", "odyssey", ("odyssey.conf",), ("{config}",)),
-    Peer("haproxy", "haproxy", ("haproxy.cfg",), ("-db", "-f", "{config}"), False, False, False),
+    Peer(
+        "odyssey",
+        "odyssey",
+        ("odyssey.conf",),
+        ("{config}",),
+        # It takes more memory than the rest together, and as much for each client.
+        most_clients=5000,
+    ),
+    Peer(
+        "pgagroal",
+        "pgagroal",
+        ("pgagroal.conf", "pgagroal_hba.conf", "pgagroal_databases.conf"),
+        ("-D", "{folder}"),
+        beforehand=(
+            "pgagroal-admin master-key -P benchmarks",
+            "pgagroal-admin -f {folder}/pgagroal_users.conf -U {user} -P {password} user add",
+        ),
+        server_tls=False,
+        most_clients=POOL_SIZE,
+        # Seen with pgagroal 2.1.0, and read in its pipeline_transaction.c (transaction_server).
+        unreliable="its transaction mode returns a connection only where ReadyForQuery begins a"
+        " packet, so clients keep theirs; clients above the pool size hang, and some below it",
+    ),
+    Peer(
+        "haproxy",
+        "haproxy",
+        ("haproxy.cfg",),
+        ("-db", "-f", "{config}"),
+        client_tls=False,
+        server_tls=False,
+        unprivileged=False,
+        # It holds a server connection for each client: no more than the server has.
+        most_clients=700,
+    ),
 )
 INTERPRETED = Peer(
     "tidegate-interpreted",
@@ -68,13 +106,18 @@ WORKERS = tuple(
 )
 _SERVE = ("serve", "--config", "{config}")
 MYSQL_PEERS = (
-    Peer("tidegate", "", ("tidegate-mysql.toml",), _SERVE, unprivileged=False, rsa=True),
-    Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}"), rsa=True),
+    Peer("tidegate", "", ("tidegate-mysql.toml",), _SERVE, unprivileged=False),
+    Peer("mysqlrouter", "mysqlrouter", ("mysqlrouter.conf",), ("-c", "{config}")),
+    Peer(
+        "proxysql",
+        "proxysql",
+        ("proxysql.cnf",),
+        ("--foreground", "--initial", "--config", "{config}", "--datadir", "{folder}"),
+        unprivileged=False,
+    ),
 )
-LEFT_OUT = {
-    "pgagroal": "its transaction mode wants a users file that only pgagroal-admin can write",
-}
-"""Peers this suite knows and cannot run yet, and why."""
+PEERS = {"postgresql": POSTGRESQL_PEERS, "mysql": MYSQL_PEERS}
+"""By the name of an engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +136,7 @@ class Setup:
     def words(self, folder: Path, port: int) -> dict[str, Any]:
         """Return what the templates' placeholders stand for."""
         pem = f'tls_cert_file "{folder}/server.pem"\n    tls_key_file "{folder}/server.key"'
-        # A MySQL Router that is not installed where it was built for does not find its plug-ins.
-        plugins = os.environ.get("TIDEGATE_BENCH_ROUTER_PLUGINS", "")
+        plugins = router.plugin_folder()
         required = "require" if self.server_tls else "disable"
         return {
             "folder": folder,
@@ -107,6 +149,7 @@ class Setup:
             "certificate": folder / "server.pem",
             "key": folder / "server.key",
             "client_tls": "allow" if self.client_tls else "disable",
+            "client_tls_pgagroal": "on" if self.client_tls else "off",
             "server_tls": required,
             "server_tls_odyssey": required,
             "plugin_folder": f"plugin_folder = {plugins}" if plugins else "",
@@ -121,10 +164,17 @@ class Absent(Exception):
 class Running:
     """A started peer, or the database itself, which has no process to account for."""
 
-    def __init__(self, name: str, port: int, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        process: subprocess.Popen[bytes] | None,
+        most_clients: int = 1_000_000,
+    ) -> None:
         self.name = name
         self.port = port
         self.process = process
+        self.most_clients = most_clients
 
     @property
     def session(self) -> int:
@@ -143,13 +193,17 @@ class Running:
                 return
 
 
+def _which(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin")
+
+
 def find(peer: Peer) -> Path:
     """Find or build a peer's program. Raises ``Absent``."""
     if peer.binary:
-        found = shutil.which(peer.binary) or shutil.which(peer.binary, path="/usr/sbin")
-        if found is None:
-            raise Absent(f"no program {peer.binary} on the PATH")
-        return Path(found)
+        for name in (peer.binary, *(line.split()[0] for line in peer.beforehand)):
+            if _which(name) is None:
+                raise Absent(f"no program {name} on the PATH")
+        return Path(_which(peer.binary) or "")
     try:
         return build.installed(compiled=peer.compiled)
     except subprocess.CalledProcessError as error:
@@ -161,10 +215,6 @@ def configure(peer: Peer, setup: Setup, folder: Path, port: int) -> Path:
     words = {**setup.words(folder, port), "workers": peer.workers}
     shutil.copy(setup.certificates.certificate, folder / "server.pem")
     shutil.copy(setup.certificates.key, folder / "server.key")
-    if peer.rsa:
-        line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-        files = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem")]
-        subprocess.run([*line.split(), *files], check=True, capture_output=True)
     for name in peer.files:
         (folder / name).write_text((TEMPLATES / name).read_text().format(**words))
     if peer.unprivileged:
@@ -172,28 +222,43 @@ def configure(peer: Peer, setup: Setup, folder: Path, port: int) -> Path:
     return folder / peer.files[0]
 
 
+def _filled(line: Sequence[str], words: dict[str, Any]) -> list[str]:
+    return [part.format(**words) for part in line]
+
+
 @contextlib.contextmanager
 def running(peer: Peer, setup: Setup, base: Path) -> Iterator[Running]:
     """Run a peer for as long as the context lasts. Raises ``Absent``."""
-    if not peer.tls and (setup.client_tls or setup.server_tls):
-        raise Absent("does not end TLS")
+    if setup.client_tls and not peer.client_tls:
+        raise Absent("does not end its clients' TLS")
+    if setup.server_tls and not peer.server_tls:
+        raise Absent("does not pool connections with TLS to the server")
     program = find(peer)
     folder = base / f"{peer.name}-{free_port()}"
     folder.mkdir()
     port = free_port()
     config = configure(peer, setup, folder, port)
-    command = [str(program), *(part.format(config=config) for part in peer.arguments)]
+    words = {"config": config, "folder": folder, "user": setup.user, "password": setup.password}
+    options: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "cwd": folder,
+        "env": {**os.environ, "HOME": str(folder)},
+        **(account().popen_options() if peer.unprivileged else {}),
+    }
+    for line in peer.beforehand:
+        command = _filled(line.split(), words)
+        done = subprocess.run(command, capture_output=True, text=True, **options)
+        if done.returncode != 0:
+            raise Absent(f"{line} failed: {(done.stdout + done.stderr)[-300:]}")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
+            [str(program), *_filled(peer.arguments, words)],
             stdout=log,
             stderr=log,
-            cwd=folder,
             start_new_session=True,
-            **(account().popen_options() if peer.unprivileged else {}),
+            **options,
         )
-    started = Running(peer.name, port, process)
+    started = Running(peer.name, port, process, peer.most_clients)
     try:
         _wait_until_listening(started, folder / "log")
         yield started

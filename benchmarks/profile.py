@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import database, peers
+from benchmarks.peers import POOL_SIZE
 from benchmarks.pgbench import Load, Sample, Server, run
-from benchmarks.relay import POOL_SIZE
 from benchmarks.report import RESULTS
 from tests.support.certificates import make_certificates
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import database, driver, peers
 from benchmarks.figures import ratio, spread
+from benchmarks.peers import POOL_SIZE
 from benchmarks.pgbench import Load, PgbenchFailed, Sample, run
 from benchmarks.sysbench import SysbenchFailed
 from tests.support.certificates import make_certificates
@@ -20,7 +21,6 @@ from tests.support.certificates import make_certificates
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-POOL_SIZE = 20
 LEADING = re.compile("tidegate(-[0-9]+-workers)?|pgbouncer|mysqlrouter")
 """Whom goals compare, by name; they run side by side in every round."""
 PROTOCOLS = ("simple", "extended", "prepared")
@@ -177,7 +177,7 @@ def measure(chosen: Sequence[Case], rivals: Sequence[peers.Peer], rounds: int) -
                 outcomes += [
                     play(
                         case.title,
-                        started,
+                        [one for one in started if case.load.clients <= one.most_clients],
                         functools.partial(run, case.load, login),
                         rounds,
                         goal=case.goal,

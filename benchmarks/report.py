@@ -21,6 +21,7 @@ _PLOTTED = {
     "burst": ("last_first_ms", "until the last environment had its first answer, ms"),
     "memory": ("bytes_per_client", "memory of the whole proxy per client, bytes"),
 }
+_PLOTTED.update({f"mysql-{name}": plotted for name, plotted in _PLOTTED.items()})
 """Of flat results: the number that is drawn, and its name."""
 _HEADINGS = (
     "peer", "CPU per transaction, µs (least to most)", "of it user", "CPU to {} (spread)",

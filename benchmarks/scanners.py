@@ -1,7 +1,8 @@
-"""Nanoseconds per message of each scanner, in the twin that imports it.
+"""Nanoseconds per message of each scanner, and per transaction, in the twin that imports it.
 
 ``python scanners.py FOLDER...`` prints JSON; ``measure`` runs it in both twins' environments. The
-streams are those that the tests drive: bytes in, bytes out, no event loop and no kernel.
+streams are those that the tests drive: bytes in, bytes out, no event loop and no kernel. Whole
+transactions are in ``benchmarks.transactions``.
 """
 
 from __future__ import annotations
@@ -106,19 +107,32 @@ def run() -> dict[str, float]:
 
 
 def measure(programs: dict[str, Path]) -> list[dict[str, Any]]:
-    """Run every scanner in the environments of these ``tidegate`` programs; return one result."""
-    rows: dict[str, dict[str, Any]] = {}
+    """Run everything in the environments of these ``tidegate`` programs; return two results."""
+    units: dict[str, dict[str, dict[str, Any]]] = {}
     for twin, program in programs.items():
         command = [str(program.with_name("python")), "-I", __file__, sysconfig.get_path("platlib")]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-        for name, nanoseconds in json.loads(done.stdout).items():
-            rows.setdefault(name, {"peer": name})[f"{twin}_ns_per_message"] = nanoseconds
-            print(f"  {name}: {twin} {nanoseconds:,.0f} ns a message", flush=True)
-    return [{"title": "nanoseconds per message", "peers": list(rows.values())}]
+        for unit, numbers in json.loads(done.stdout).items():
+            rows = units.setdefault(unit, {})
+            for name, nanoseconds in numbers.items():
+                rows.setdefault(name, {"peer": name})[f"{twin}_ns_per_{unit}"] = nanoseconds
+                print(f"  {name}: {twin} {nanoseconds:,.0f} ns a {unit}", flush=True)
+    return [
+        {"title": f"nanoseconds per {unit}", "peers": list(rows.values())}
+        for unit, rows in units.items()
+    ]
+
+
+def main(folders: list[str]) -> int:
+    """Print what this process's twin needs, as JSON; return the exit code."""
+    # The twin that is installed comes first; the checkout has the tests' streams, and the caller's
+    # environment what they need.
+    sys.path += [str(ROOT), *folders]
+    from benchmarks import transactions
+
+    print(json.dumps({"message": run(), "transaction": transactions.run()}))
+    return 0
 
 
 if __name__ == "__main__":
-    # The twin that is installed comes first; the checkout has the tests' streams, and the caller's
-    # environment what they need.
-    sys.path += [str(ROOT), *sys.argv[1:]]
-    print(json.dumps(run()))
+    sys.exit(main(sys.argv[1:]))

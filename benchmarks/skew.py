@@ -18,8 +18,8 @@ from benchmarks import database, peers
 from benchmarks.accounting import members
 from benchmarks.client import Client, connect
 from benchmarks.figures import percentile
-from benchmarks.relay import POOL_SIZE
-from benchmarks.stage import stage
+from benchmarks.peers import POOL_SIZE
+from benchmarks.stage import postgresql_stage
 from tests.support import messages as wire
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ async def _play(peer: peers.Running) -> list[dict[str, Any]]:
 
 def measure() -> list[dict[str, Any]]:
     """Run both loads against two workers; return one result with a row for each worker."""
-    with stage(POOL_SIZE) as (_, setup, folder):
+    with postgresql_stage(POOL_SIZE) as stage:
         two = next(peer for peer in peers.WORKERS if peer.workers == 2)
-        with peers.running(two, setup, folder) as peer:
+        with peers.running(two, stage.setup, stage.folder) as peer:
             rows = uvloop.run(_play(peer))
     title = f"{BUSY} busy clients, queries of 5 ms, a budget of {POOL_SIZE} for two workers"
     return [{"title": title, "peers": rows}]

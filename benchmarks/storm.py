@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import database, fleet
+from benchmarks import fleet
 from benchmarks.figures import percentile
 
 if TYPE_CHECKING:
@@ -46,15 +46,13 @@ def summarise(
     }
 
 
-def strike(peer: peers.Running, environments: int) -> dict[str, Any]:
+def strike(peer: peers.Running, login: fleet.Login, environments: int) -> dict[str, Any]:
     """Let environments cold-start at once through TLS while others do transactions."""
 
     def plan(begin_s: float, count: int, profile: fleet.Profile, *, busy: bool) -> fleet.Plan:
         return fleet.Plan(
             port=peer.port,
-            user=database.USER,
-            password=database.PASSWORD,
-            database=database.DATABASE,
+            login=login,
             profile=profile,
             environments=count // fleet.PROCESSES,
             tls=not busy,

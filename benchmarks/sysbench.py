@@ -15,6 +15,7 @@ from benchmarks.pgbench import Sample
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmarks.fleet import Login
     from benchmarks.peers import Running
 
 _TABLE = ("--tables=1", "--table-size=10000")
@@ -24,15 +25,6 @@ _RATE = re.compile(r"transactions:\s+(\d+)\s+\(([\d.]+) per sec\.\)")
 
 class SysbenchFailed(Exception):
     """sysbench ended with an error; the message is the end of what it said."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """How sysbench logs in."""
-
-    user: str
-    password: str
-    database: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

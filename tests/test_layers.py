@@ -116,7 +116,7 @@ LINES_IN_A_FILE = 400
 LINES_IN_A_FUNCTION = 40
 RELAY_LOOPS = (
     "proxy.mysql.client_stream",
-    "proxy.mysql.reply_stream",
+    "proxy.mysql.packet_stream",
     "proxy.postgres.client_stream",
     "proxy.postgres.server_stream",
 )

@@ -21,6 +21,7 @@ METHODS: Final = {
         "caching_sha2_password",
         "mysql_native_password",
         "client_ed25519",
+        "parsec",
         "sha256_password",
         "password",
         "trust",
@@ -112,10 +113,10 @@ class AuthConfig:
         planned={"iam": "logins with IAM tokens are not in this version"},
     )
     """How clients prove who they are: ``scram-sha-256`` and ``md5`` are PostgreSQL's,
-    ``caching_sha2_password``, ``mysql_native_password``, ``sha256_password`` and ``client_ed25519``
-    MySQL's and MariaDB's. ``password`` needs TLS; ``trust`` needs a loopback or Unix socket client
-    unless ``allow_trust_from_network`` is set. When empty, it is ``scram-sha-256`` or what the
-    MySQL server itself begins with."""
+    ``caching_sha2_password``, ``mysql_native_password``, ``sha256_password``, ``client_ed25519``
+    and ``parsec`` MySQL's and MariaDB's. ``password`` needs TLS; ``trust`` needs a loopback or Unix
+    socket client unless ``allow_trust_from_network`` is set. When empty, it is ``scram-sha-256`` or
+    what the MySQL server itself begins with."""
 
     credential: str = setting("", secret=True)
     """Where the user's password is, as ``scheme:rest``: ``static:secret``, ``env:NAME``,

@@ -41,6 +41,18 @@ From one loopback round trip to the default ``connection_borrow_timeout_s``.
 """
 
 
+_STEP_S: Final = 0.00005
+_STEPS_PER_S: Final = 20_000.0
+_ROUNDED_UP: Final = 0.999999
+_STEPPED_S: Final = 0.01
+"""Up to here all bounds are multiples of a step."""
+_STEPPED: Final = 8
+_BUCKET_OF_STEP: Final = bytes(
+    sum(bound + 1e-9 < step * _STEP_S for bound in BUCKET_BOUNDS_S) for step in range(201)
+)
+"""Bucket of a duration of so many steps, rounded up."""
+
+
 class Histogram:
     """Durations counted into fixed buckets (``BUCKET_BOUNDS_S``)."""
 
@@ -58,8 +70,14 @@ class Histogram:
         """Count one duration; a negative one (a clock that stepped) counts as zero."""
         if seconds < 0.0:
             seconds = 0.0
-        # A hand-written bisection: compiled, it costs no call and boxes no float.
-        low: i64 = 0
+        self.count += 1
+        self.total_s += seconds
+        if seconds <= _STEPPED_S:
+            # Nearly every query, and on the path of every query: no bisection.
+            step = int(seconds * _STEPS_PER_S + _ROUNDED_UP)
+            self.buckets[_BUCKET_OF_STEP[step]] += 1
+            return
+        low: i64 = _STEPPED
         high: i64 = len(BUCKET_BOUNDS_S)
         while low < high:
             middle: i64 = (low + high) >> 1
@@ -68,8 +86,6 @@ class Histogram:
             else:
                 low = middle + 1
         self.buckets[low] += 1
-        self.count += 1
-        self.total_s += seconds
 
     def observe_none(self) -> None:
         """Count a duration of zero."""

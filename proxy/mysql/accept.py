@@ -1,7 +1,7 @@
 """We are the server: greeting, TLS and authentication of a client, up to its final OK.
 
     HandshakeV10 ── [SSLRequest, TLS] ── HandshakeResponse41 ── [AuthSwitchRequest, answer] ──
-    ── [AuthMoreData: fast authentication, or the password itself] ── end
+    ── [AuthMoreData: fast authentication, or the password itself; an ext-salt] ── end
 
 The OK itself is left to the session, which sends it once a server has taken this user to this
 database. Wording and codes follow MySQL's ``sql_authentication.cc``. Names must be UTF-8:
@@ -10,9 +10,10 @@ credentials are looked up by name.
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import (
     BadHandshake,
@@ -22,7 +23,7 @@ from proxy.errors import (
     ProtocolError,
     TlsRequired,
 )
-from proxy.mysql import auth
+from proxy.mysql import auth, parsec
 from proxy.mysql import handshake as wire
 from proxy.mysql.capabilities import ClientFacts, TargetProfile, offered
 from proxy.mysql.constants import (
@@ -34,6 +35,7 @@ from proxy.mysql.constants import (
     SERVER_STATUS_AUTOCOMMIT,
 )
 from proxy.mysql.lenenc import packet
+from proxy.mysql.signing_keys import NobodysKeys, kept_keys
 from proxy.wire.steps import (
     Conversation,
     Fetch,
@@ -57,6 +59,7 @@ _PLUGINS: Final = {
     "caching_sha2_password": auth.CACHING_SHA2,
     "client_ed25519": auth.ED25519,
     "mysql_native_password": auth.NATIVE,
+    "parsec": auth.PARSEC,
     "sha256_password": auth.SHA256,
     "password": auth.CLEAR,
 }
@@ -68,25 +71,29 @@ class ClientSecret:
     """What a client is checked against; the answer to ``Fetch``."""
 
     method: str
-    """``caching_sha2_password``, ``client_ed25519``, ``mysql_native_password``, ``password``,
-    ``sha256_password``, ``trust``, or empty for the plugin that the target begins with."""
+    """``caching_sha2_password``, ``client_ed25519``, ``mysql_native_password``, ``parsec``,
+    ``password``, ``sha256_password``, ``trust``, or empty for the plugin that the target begins
+    with."""
     known: bool
     """False for an unknown user, or a credential that could not be fetched: the same motions are
     gone through and fail as for a wrong password."""
     password: bytes = field(default=b"", repr=False)
     allow_trust: bool = False
     """Whether ``trust`` holds for clients on other machines."""
+    derived: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Lives as long as the credential: keeps the keys derived from the password."""
 
 
-def client_secret(method: str, secret: str | None) -> ClientSecret:
+def client_secret(method: str, secret: str | None, derived: dict[str, Any]) -> ClientSecret:
     """Make a ``ClientSecret`` of a credential; ``None`` is an unknown user.
 
+    ``derived`` lives as long as the credential.
     ``trust-anywhere`` is ``trust`` that holds for clients on other machines too.
     """
     if method.startswith("trust"):
         return ClientSecret(method="trust", known=True, allow_trust=method == "trust-anywhere")
     password = (secret or "").encode("utf-8", "surrogateescape")
-    return ClientSecret(method=method, known=bool(password), password=password)
+    return ClientSecret(method=method, known=bool(password), password=password, derived=derived)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +193,18 @@ def _name(raw: bytes) -> str:
         raise BadHandshake("Bad handshake: a name is not UTF-8") from None
 
 
+@lru_cache(maxsize=8)
+def _process_secret(nonce: Callable[[int], bytes]) -> bytes:
+    """Draw the secret behind the salts of users, once in a process."""
+    return nonce(32)
+
+
+@lru_cache(maxsize=8)
+def _nobodys_keys(nonce: Callable[[int], bytes]) -> NobodysKeys:
+    """Make the keys that unknown users are checked against, once in a process."""
+    return NobodysKeys(nonce(32))
+
+
 class Asking:
     """Authenticates one client, at login or when it changes the user."""
 
@@ -249,16 +268,19 @@ class Asking:
         wanted = _PLUGINS.get(secret.method, self.first_plugin)
         if wanted == auth.CLEAR and not self.private:
             raise TlsRequired(f"user '{user}' sends its password in clear: TLS is required")
-        if plugin != wanted:
+        if plugin != wanted or wanted in auth.SIGNING:  # These sign a longer nonce.
             if not self.switches:
                 raise OldAuthentication(
                     "Client does not support authentication protocol requested by server; "
                     "consider upgrading MySQL client"
                 )
             response = yield from self._switch(wanted)
-        # For an unknown user, a password that nobody knows.
-        password = secret.password if secret.known else self._random(wire.NONCE_BYTES)
-        right = yield from self._proves(wanted, password, response)
+        if wanted in auth.SIGNING:
+            right = yield from self._has_signed(wanted, user, secret, response)
+        else:
+            # For an unknown user, a password that nobody knows.
+            password = secret.password if secret.known else self._random(wire.NONCE_BYTES)
+            right = yield from self._proves(wanted, password, response)
         if not (right and secret.known):
             used = "YES" if response.strip(b"\0") else "NO"
             raise ClientAuthError(
@@ -281,6 +303,26 @@ class Asking:
         yield from self.send(wire.auth_more_data_payload(auth.PERFORM_FULL_AUTHENTICATION))
         answer = yield from self.read()
         return (yield from self._has_password(password, answer, auth.REQUEST_PUBLIC_KEY))
+
+    def _has_signed(
+        self, plugin: str, user: str, secret: ClientSecret, response: bytes
+    ) -> Conversation[bool]:
+        """Whether a client signs as only who knows a password can."""
+        if secret.known:
+            keys = kept_keys(secret.password, secret.derived)
+        else:
+            keys = _nobodys_keys(self._random)
+        if plugin == auth.ED25519:
+            return keys.unsalted().has_signed(self.nonce, response)
+        if response:
+            return False
+        # It does not tell whether there is such a user: everybody's is always the same.
+        name = user.encode("utf-8", "surrogateescape")
+        salt = hmac.digest(_process_secret(self._random), name, "sha256")[: parsec.SALT_BYTES]
+        ext_salt = parsec.ext_salt(salt)
+        yield from self.send(wire.auth_more_data_payload(ext_salt))
+        answer = yield from self.read()
+        return parsec.is_answer(keys.salted(ext_salt), self.nonce, answer)
 
     def _has_password(self, password: bytes, answer: bytes, request: bytes) -> Conversation[bool]:
         """Whether a client that was asked for the password itself sends this one.

@@ -13,17 +13,18 @@ import hashlib
 from hmac import compare_digest
 from typing import Final
 
-from proxy.mysql.ed25519 import is_signature
-
 CACHING_SHA2: Final = "caching_sha2_password"
 NATIVE: Final = "mysql_native_password"
 CLEAR: Final = "mysql_clear_password"
 SHA256: Final = "sha256_password"
 ED25519: Final = "client_ed25519"
+PARSEC: Final = "parsec"
+SIGNING: Final = (ED25519, PARSEC)
+"""Plugins of MariaDB's whose clients sign a challenge."""
 
 SHA2_SCRAMBLE_BYTES: Final = 32
 _NONCE_BYTES: Final = 20
-_ED25519_NONCE_BYTES: Final = 32
+_SIGNED_NONCE_BYTES: Final = 32
 
 # What caching_sha2_password and sha256_password say to each other.
 FAST_AUTH_SUCCESS: Final = b"\x03"
@@ -67,12 +68,11 @@ def obscured(password: bytes, nonce: bytes) -> bytes:
 def check(plugin: str, password: bytes, nonce: bytes, response: bytes) -> bool:
     """Whether a client's response is that of a password, which must not be empty.
 
-    For ``sha256_password``, the response is what the client had encrypted.
+    For ``sha256_password``, the response is what the client had encrypted. Signatures are left to
+    ``signing_keys``.
     """
     if plugin == CLEAR:
         return compare_digest(response.removesuffix(b"\0"), password)
-    if plugin == ED25519:
-        return is_signature(password, nonce, response)
     if plugin == SHA256:
         return compare_digest(response, obscured(password, nonce))
     scramble = native_scramble if plugin == NATIVE else sha2_scramble
@@ -81,7 +81,7 @@ def check(plugin: str, password: bytes, nonce: bytes, response: bytes) -> bool:
 
 def nonce_bytes(plugin: str) -> int:
     """Length of the challenge of a plugin."""
-    return _ED25519_NONCE_BYTES if plugin == ED25519 else _NONCE_BYTES
+    return _SIGNED_NONCE_BYTES if plugin in SIGNING else _NONCE_BYTES
 
 
 def printable_nonce(random: bytes) -> bytes:

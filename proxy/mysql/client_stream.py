@@ -30,11 +30,11 @@ from proxy.mysql.diagnostics import CLEAR as CLEAR_WARNINGS
 from proxy.mysql.lenenc import packet
 from proxy.mysql.literals import Literal, outcomes, own_ids, with_literals
 from proxy.mysql.messages import Ok, read_err
+from proxy.mysql.packet_stream import FILE
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.query_attributes import text_start
 from proxy.mysql.recovery import reset
 from proxy.mysql.reply import error_packet
-from proxy.mysql.reply_stream import FILE
 from proxy.mysql.server_stream import MysqlServerStream
 from proxy.mysql.session_state import MULTI_STATEMENTS, SESSION_POOLING
 from proxy.mysql.statement_stream import OF_STATEMENTS, StatementStream
@@ -155,7 +155,7 @@ class MysqlClientStream(StatementStream):
         self.to_client = b""
         self.to_server = b""
         if self.held:
-            data = self.held + data
+            data = self.held + data if data else self.held
             self.held = b""
         if self.is_waiting():
             self.held = data
@@ -164,7 +164,7 @@ class MysqlClientStream(StatementStream):
         end: i64 = len(data)
         pos: i64 = 0
         start: i64 = 0
-        parts: list[bytes] = []
+        parts = self.take_reframed()
         if self.remain > 0:
             pos = self.remain if self.remain < end else end
             self.remain -= pos
@@ -176,9 +176,9 @@ class MysqlClientStream(StatementStream):
                     self.file_sent = length == 0
                 self.continued = length == MAX_PAYLOAD_BYTES
                 if server.phase == FILE and server.shift != 0:
-                    parts.append(data[start:pos])
                     sequence = (data[pos + 3] - server.shift) & 0xFF
-                    parts.append(data[pos : pos + 3] + bytes((sequence,)))
+                    head = data[pos : pos + 3] + bytes((sequence,))
+                    parts = [*(parts or []), data[start:pos], head]
                     start = pos + 4
             else:
                 if server.replies:
@@ -186,27 +186,29 @@ class MysqlClientStream(StatementStream):
                     break
                 if not self.in_order(data[pos + 3], int(length)):
                     break
+                if self.begin_plainly(server, data, pos, stop):
+                    self.file_sent = True
+                    pos = stop
+                    continue
                 arrived = end - pos
                 if arrived < length + 4 and arrived < HOLD_LIMIT_BYTES:
                     break
                 whole = data[pos : stop if stop < end else end]
                 replacement = self.translate(server, whole, int(length))
                 if self.ahead or replacement is not None:
-                    parts.append(data[start:pos])
-                    parts.append(self.ahead)
+                    parts = [*(parts or []), data[start:pos], self.ahead]
                     self.ahead = b""
                     start = pos
                 if self.is_waiting() or self.error is not None:
                     break
                 if replacement is not None:
-                    parts.append(replacement)
+                    parts = [*(parts or []), replacement]
                     start = stop if stop < end else end
-                    long = stop > end or length == MAX_PAYLOAD_BYTES
-                    if not replacement and (long or self.reframing is not None):
-                        # Dealt with here: the server must not get the rest of it as it is.
+                    if not replacement and (stop > end or length == MAX_PAYLOAD_BYTES):
+                        # Dealt with here: the server must not get the rest of it either.
                         start = end - len(self.drop_command(data[pos:]))
-                        stop = start
-                        length = 0
+                        parts += self.take_reframed() or []
+                        stop, length = start, 0
                 self.continued = length == MAX_PAYLOAD_BYTES
                 if self.terminated or self.errand is not None:
                     pos = start
@@ -218,12 +220,11 @@ class MysqlClientStream(StatementStream):
             pos = stop
         if pos < end and self.error is None and not self.terminated:
             self.held = data[pos:]
-        if start < pos:
+        if parts is not None:
             parts.append(data[start:pos])
-        if self.reframed:
-            parts.append(self.reframed)
-            self.reframed = b""
-        self.to_server = parts[0] if len(parts) == 1 else b"".join(parts)
+            self.to_server = b"".join(parts)
+        else:
+            self.to_server = data[start:pos] if start or pos < end else data
 
     def is_waiting(self) -> bool:
         # A type checker takes an attribute not to change between two looks, but not a method.

@@ -9,7 +9,7 @@ from proxy.errors import ConnectFailed, ServerRefused
 from proxy.mysql import accept as accepting
 from proxy.mysql import login as logging_in
 from proxy.mysql import warmup
-from proxy.mysql.capabilities import TargetProfile, pool_capabilities
+from proxy.mysql.capabilities import TargetProfile, is_mariadb, pool_capabilities
 from proxy.mysql.client_stream import MysqlClientStream
 from proxy.mysql.constants import COM_QUIT, MARIADB_CLIENT_EXTENDED_METADATA
 from proxy.mysql.key_pair import KeyPair
@@ -19,7 +19,7 @@ from proxy.mysql.messages import err_payload, read_err
 from proxy.mysql.pool_state import PoolState
 from proxy.mysql.reply import error_packet, error_payload
 from proxy.mysql.server_stream import MysqlServerStream
-from proxy.mysql.tracking import TRACKING_SQL
+from proxy.mysql.tracking import tracking_sql
 from proxy.wire.dialect import Arrival, Cancel, Login, ServerFacts, ServerPlan, ServerSession
 from proxy.wire.steps import Read, Send
 
@@ -65,10 +65,10 @@ class MysqlDialect:
         return _login_of((yield from conversation))
 
     def client_secret(self, method: str, secret: str | None, derived: dict[str, Any]) -> Any:
-        return accepting.client_secret(method, secret)
+        return accepting.client_secret(method, secret, derived)
 
     def server_secret(self, secret: str, derived: dict[str, Any], recovered: Any) -> Any:
-        return ServerSecret(password=secret.encode("utf-8", "surrogateescape"))
+        return ServerSecret(password=secret.encode(*_NAMES), derived=derived)
 
     def log_in(self, plan: ServerPlan) -> Conversation[ServerSession]:
         result = yield from self._log_in(plan)
@@ -127,7 +127,8 @@ class MysqlDialect:
             shared.learn_no_warnings(payloads, extended=extended)
         if shared.catalogue_is_due(now):
             shared.hidden = yield from warmup.hidden_effects(capabilities)
-        yield from warmup.ask(TRACKING_SQL, capabilities)
+        mariadb = is_mariadb(session.reported["server_version"])
+        yield from warmup.ask(tracking_sql(mariadb=mariadb), capabilities)
         return ServerFacts(usable_connections=usable_connections, baseline=baseline)
 
     def cancel(self, request: bytes, plan: ServerPlan | None, *, tls: bool) -> Conversation[None]:

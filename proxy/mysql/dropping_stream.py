@@ -26,6 +26,14 @@ class DroppingStream(ClientStream):
         """What is dropped goes to the server in other packets, by way of ``reframed``."""
         self.reframed = b""
 
+    def take_reframed(self) -> list[bytes] | None:
+        """What has been reframed since this was last asked; ``None`` if nothing."""
+        if not self.reframed:
+            return None
+        taken = [self.reframed]
+        self.reframed = b""
+        return taken
+
     def drop(self, data: bytes) -> bytes:
         """Drop what still comes of a command that has been answered here."""
         while self.dropping or self.drop_continues or self.drops_file:

@@ -1,8 +1,8 @@
-"""Ed25519 signatures as MariaDB's ``ed25519`` plugin makes them (RFC 8032, 5.1).
+"""Ed25519 signatures as MariaDB's plugins ``ed25519`` and ``parsec`` make them (RFC 8032, 5.1).
 
-The password itself, of any length, stands where RFC 8032 has a secret key of 32 bytes, so no
-library takes it. A signature takes a few milliseconds, and so does checking one. Neither is done in
-constant time.
+For ``ed25519``, the password itself, of any length, stands where RFC 8032 has a secret key of 32
+bytes, so no library takes it. Making a key, a signature and checking one takes up to a millisecond
+each. None is done in constant time.
 """
 
 from __future__ import annotations
@@ -73,27 +73,32 @@ def _secret_of(password: bytes) -> tuple[int, bytes]:
     return low & (2**254 - 8) | 2**254, expanded[_HALF_BYTES:]
 
 
-def sign(password: bytes, message: bytes) -> bytes:
-    """Sign a message; gives ``SIGNATURE_BYTES``."""
-    secret, prefix = _secret_of(password)
-    public = _multiplied(secret)
-    once = _number(prefix + message) % _ORDER
-    commitment = _multiplied(once)
-    answer = (once + _number(commitment + public + message) * secret) % _ORDER
-    return commitment + answer.to_bytes(_HALF_BYTES, "little")
+class SigningKey:
+    """A secret key, of any length, and the public key that belongs to it."""
 
+    __slots__ = ("_prefix", "_secret", "public")
 
-def is_signature(password: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether a signature of a message was made with a password.
+    def __init__(self, secret: bytes) -> None:
+        self._secret, self._prefix = _secret_of(secret)
+        self.public = _multiplied(self._secret)
 
-    Who knows the secret can tell from the answer which commitment belongs to it.
-    """
-    if len(signature) != SIGNATURE_BYTES:
-        return False
-    secret, _ = _secret_of(password)
-    public = _multiplied(secret)
-    commitment = signature[:_HALF_BYTES]
-    answer = int.from_bytes(signature[_HALF_BYTES:], "little")
-    challenge = _number(commitment + public + message)
-    expected = _multiplied((answer - challenge * secret) % _ORDER)
-    return answer < _ORDER and compare_digest(expected, commitment)
+    def sign(self, message: bytes) -> bytes:
+        """Sign a message; gives ``SIGNATURE_BYTES``."""
+        once = _number(self._prefix + message) % _ORDER
+        commitment = _multiplied(once)
+        challenge = _number(commitment + self.public + message)
+        answer = (once + challenge * self._secret) % _ORDER
+        return commitment + answer.to_bytes(_HALF_BYTES, "little")
+
+    def has_signed(self, message: bytes, signature: bytes) -> bool:
+        """Whether a signature of a message was made with this key.
+
+        Who knows the secret can tell from the answer which commitment belongs to it.
+        """
+        if len(signature) != SIGNATURE_BYTES:
+            return False
+        commitment = signature[:_HALF_BYTES]
+        answer = int.from_bytes(signature[_HALF_BYTES:], "little")
+        challenge = _number(commitment + self.public + message)
+        expected = _multiplied((answer - challenge * self._secret) % _ORDER)
+        return answer < _ORDER and compare_digest(expected, commitment)

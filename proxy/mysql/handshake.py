@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import ProtocolError
-from proxy.mysql.auth import ED25519
+from proxy.mysql.auth import SIGNING
 from proxy.mysql.constants import (
     AUTH_MORE_DATA,
     CLIENT_CONNECT_ATTRS,
@@ -84,7 +84,7 @@ class AuthSwitchRequest:
 
     plugin: str
     data: bytes
-    """The nonce, without the NUL behind it, which ``client_ed25519`` has none of."""
+    """The nonce, without the NUL behind it, which plugins that sign have none of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,12 +274,12 @@ def read_auth_switch(payload: bytes) -> AuthSwitchRequest:
         raise ProtocolError("malformed AuthSwitchRequest")
     plugin, position = read_null_terminated(payload, 1)
     name, data = _name(plugin), payload[position:]
-    return AuthSwitchRequest(name, data if name == ED25519 else data.removesuffix(b"\0"))
+    return AuthSwitchRequest(name, data if name in SIGNING else data.removesuffix(b"\0"))
 
 
 def auth_switch_payload(request: AuthSwitchRequest) -> bytes:
     """Encode an AuthSwitchRequest."""
-    end = b"" if request.plugin == ED25519 else b"\0"
+    end = b"" if request.plugin in SIGNING else b"\0"
     return bytes((EOF,)) + request.plugin.encode("latin-1") + b"\0" + request.data + end
 
 

@@ -13,7 +13,7 @@ that the server shows, which nothing vouches for: whoever minds sets ``tls = "ve
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.errors import (
     ConnectFailed,
@@ -21,7 +21,7 @@ from proxy.errors import (
     ServerProtocolError,
     ServerRefused,
 )
-from proxy.mysql import auth
+from proxy.mysql import auth, parsec
 from proxy.mysql import handshake as wire
 from proxy.mysql.capabilities import TargetProfile, asked
 from proxy.mysql.constants import (
@@ -34,10 +34,10 @@ from proxy.mysql.constants import (
     HEADER_BYTES,
     OK,
 )
-from proxy.mysql.ed25519 import sign
 from proxy.mysql.lenenc import packet
 from proxy.mysql.messages import err_payload, read_err, read_ok
 from proxy.mysql.rsa import encrypt
+from proxy.mysql.signing_keys import kept_keys
 from proxy.wire.steps import Conversation, Read, Send, StartTls, TlsFacts
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class ServerSecret:
 
     password: bytes = field(repr=False)
     """Empty for an account without one."""
+    derived: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Lives as long as the credential: keeps the keys derived from the password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +202,7 @@ class _Session:
     ) -> None:
         self.user = user
         self.password = secret.password
+        self.keys = kept_keys(secret.password, secret.derived)
         self.nonce = nonce
         self.tls: TlsFacts | None = None
         self.unix_socket = unix_socket
@@ -223,7 +226,9 @@ class _Session:
         if plugin == auth.NATIVE:
             return auth.native_scramble(self.password, nonce)
         if plugin == auth.ED25519:
-            return sign(self.password, nonce)
+            return self.keys.unsalted().sign(nonce)
+        if plugin == auth.PARSEC:
+            return b""  # Asks for the ext-salt.
         if plugin == auth.SHA256:
             if self.private or not self.password:
                 return self.password + b"\0"
@@ -265,6 +270,11 @@ class _Session:
     def _more(self, plugin: str, nonce: bytes, data: bytes) -> Conversation[None]:
         """Answer more data of a plugin's."""
         if plugin == auth.CACHING_SHA2 and data == auth.FAST_AUTH_SUCCESS:
+            return
+        if plugin == auth.PARSEC:
+            signing = _check(self.keys.salted, data)
+            scramble = self.nonce(parsec.SCRAMBLE_BYTES)
+            yield from self._send(parsec.answer(signing, nonce, scramble))
             return
         if plugin == auth.CACHING_SHA2 and data == auth.PERFORM_FULL_AUTHENTICATION:
             if self.private:

@@ -5,11 +5,14 @@ Readers take a payload and raise ``ProtocolError`` where it is malformed.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ProtocolError
 from proxy.mysql.constants import EOF, ERR, OK, SERVER_SESSION_STATE_CHANGED
-from proxy.mysql.lenenc import lenenc, lenenc_int, read_int, read_lenenc, read_lenenc_int
+from proxy.mysql.lenenc import lenenc, lenenc_int, packet, read_int, read_lenenc, read_lenenc_int
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _ERR_BEFORE_STATE: Final = 3
 """Bytes of an ERR packet ahead of its SQLSTATE."""
@@ -17,6 +20,12 @@ _PLAIN_OK_BYTES: Final = 7
 """Bytes of an OK packet with small numbers and nothing to tell."""
 _LONG_INT: Final = 0xFB
 """First byte from which a length-encoded integer has more."""
+_STATEMENT_ID: Final = b"statement_id"
+STATEMENT_ID_ONLY: Final = b"\0\x0e\x0cstatement_id\0"
+"""Stands for every session-state block that has nothing but what MySQL reports with every OK."""
+_MOST_ENDS: Final = 1024
+_ends: Final[dict[int, bytes]] = {}
+"""Packets of ``plain_ok_packet`` by what is in them."""
 
 
 class Ok:
@@ -106,9 +115,32 @@ def read_ok(payload: bytes) -> Ok:
     return Ok(affected_rows, last_insert_id, status, warnings, info, track)
 
 
+def read_ok_at(data: bytes, start: i64, end: i64) -> Ok:
+    """Read the OK packet whose payload lies here, as ``read_ok`` does."""
+    size = end - start
+    if size >= _PLAIN_OK_BYTES and data[start + 1] < _LONG_INT and data[start + 2] < _LONG_INT:
+        status = data[start + 3] | (data[start + 4] << 8)
+        track = b""
+        if (
+            size > _PLAIN_OK_BYTES + 4
+            and status & SERVER_SESSION_STATE_CHANGED
+            and data[start + 7] == 0
+            and data[start + 8] == size - 9
+            and data[start + 10] == size - 11
+            and data.startswith(_STATEMENT_ID, start + 12)
+        ):
+            track = STATEMENT_ID_ONLY
+        if track or size == _PLAIN_OK_BYTES:
+            warnings = data[start + 5] | (data[start + 6] << 8)
+            return Ok(data[start + 1], data[start + 2], status, warnings, b"", track)
+    return read_ok(data[start:end])
+
+
 def only_statement_id(track: bytes) -> bool:
     """Whether a session-state block has nothing but what MySQL reports with every OK."""
-    return track[3:15] == b"statement_id" and len(track) == track[1] + 2
+    return track is STATEMENT_ID_ONLY or (
+        track[3:15] == _STATEMENT_ID and len(track) == track[1] + 2
+    )
 
 
 def ok_payload(ok: Ok, *, session_track: bool, header: int = OK) -> bytes:
@@ -131,6 +163,19 @@ def ok_payload(ok: Ok, *, session_track: bool, header: int = OK) -> bytes:
         return payload + lenenc(ok.info) + lenenc(ok.track)
     # Without SESSION_TRACK, too, servers give the length of what documentation calls the rest.
     return payload + lenenc(ok.info) if ok.info else payload
+
+
+def plain_ok_packet(header: int, status: int, sequence: int) -> bytes:
+    """Encode an OK packet that tells status flags and nothing else; most results end with one."""
+    key = header << 24 | status << 8 | sequence
+    found = _ends.get(key)
+    if found is None:
+        payload = ok_payload(Ok(status=status), session_track=False, header=header)
+        found = packet(payload, sequence)
+        if len(_ends) >= _MOST_ENDS:
+            _ends.clear()
+        _ends[key] = found
+    return found
 
 
 def eof_payload(status: int, warnings: int) -> bytes:

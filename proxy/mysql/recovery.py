@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.mysql import pipeline as pl
 from proxy.mysql.constants import COM_INIT_DB, COM_RESET_CONNECTION
 from proxy.mysql.settings import BASELINE_QUERY
-from proxy.mysql.tracking import TRACKING_SQL
+from proxy.mysql.tracking import tracking_sql
 
 if TYPE_CHECKING:
     from proxy.mysql.server_stream import MysqlServerStream
@@ -42,4 +42,4 @@ def reset(stream: MysqlServerStream) -> bytes:
         message += stream.order(COM_INIT_DB, stream.schema, pl.RESET)
     if shared.after_reset is None:
         message += stream.ask(BASELINE_QUERY, pl.AFTER_RESET)
-    return message + stream.ask(TRACKING_SQL, pl.RESET)
+    return message + stream.ask(tracking_sql(mariadb=shared.mariadb), pl.RESET)

@@ -1,10 +1,8 @@
 """What one MySQL or MariaDB server sends, sorted into what is for the client and what is ours.
 
-The scan walks packet headers. A run of packets that go to the client unchanged is passed on as one
-slice of the chunk it arrived in, usually as the chunk itself; rows are never held. The connection
-has CLIENT_DEPRECATE_EOF and CLIENT_SESSION_TRACK whatever its clients have: for a client without
-the one, EOF packets are put in and later sequence ids shifted, for one without the other, or that
-asked for less, OK packets are written anew.
+The connection has CLIENT_DEPRECATE_EOF and CLIENT_SESSION_TRACK whatever its clients have: for a
+client without the one, EOF packets are put in and later sequence ids shifted, for one without the
+other, or that asked for less, OK packets are written anew.
 
 Source: source documentation, "Text Resultset", "COM_STMT_PREPARE Response", "OK_Packet". Observed:
 the flag of CLIENT_OPTIONAL_RESULTSET_METADATA comes behind the count of columns.
@@ -20,7 +18,6 @@ from proxy.mysql.constants import (
     CLIENT_OPTIONAL_RESULTSET_METADATA,
     EOF,
     ERR,
-    HOLD_LIMIT_BYTES,
     LASTING_FLAGS,
     LOCAL_INFILE,
     MAX_PAYLOAD_BYTES,
@@ -31,8 +28,25 @@ from proxy.mysql.constants import (
     SERVER_STATUS_CURSOR_EXISTS,
 )
 from proxy.mysql.lenenc import packet, read_lenenc_int
-from proxy.mysql.messages import Ok, eof_payload, ok_payload, read_ok
-from proxy.wire.stream import ServerStream
+from proxy.mysql.messages import (
+    STATEMENT_ID_ONLY,
+    Ok,
+    eof_payload,
+    ok_payload,
+    plain_ok_packet,
+    read_ok_at,
+)
+from proxy.mysql.packet_stream import (
+    AHEAD,
+    COLUMNS,
+    DEFINITIONS,
+    FILE,
+    FIRST,
+    PASS,
+    ROWS,
+    SWALLOW,
+    PacketStream,
+)
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -40,23 +54,12 @@ if TYPE_CHECKING:
     from proxy.mysql.client_stream import MysqlClientStream
     from proxy.mysql.pipeline import Question, Reply
 
-PASS: Final = 0
-SWALLOW: Final = 1
-AHEAD: Final = 2
-"""Passed on, with something put in ahead of it."""
-
-# Where in a reply the server is.
-FIRST: Final = 0
-"""At the first packet of a reply, or of a further result in it."""
-COLUMNS: Final = 1
-ROWS: Final = 2
-DEFINITIONS: Final = 3
-FILE: Final = 4
-"""The server reads a file from the client (LOCAL INFILE)."""
+_LONG_INT: Final = 0xFB
+"""First byte from which a length-encoded integer has more, or is none."""
 
 
-class ReplyStream(ServerStream):
-    """The part of a server connection's state that follows its replies, packet by packet."""
+class ReplyStream(PacketStream):
+    """The part of a server connection's state that follows its replies."""
 
     def __init__(self, capabilities: int) -> None:
         super().__init__()
@@ -65,125 +68,16 @@ class ReplyStream(ServerStream):
         self.client: MysqlClientStream | None = None
         self.replies: list[Reply] = []
         """Owed, in order."""
-        self.phase: int = FIRST
-        self.swallowing = False
-        """The reply under way is ours."""
         self.status: int = SERVER_STATUS_AUTOCOMMIT
         """Status flags as last told."""
         self.failed = False
         """The last reply was an ERR, so that the status flags are not known."""
-        self.partial = b""
-        self.remain: i64 = 0
-        self.remain_verdict: int = PASS
-        self.continued = False
-        """The packet under way is continued by the next one."""
-        self.shift: i64 = 0
-        """EOF packets put into the reply under way."""
         self.left: i64 = 0
         """Definitions still to come."""
         self.left_behind: i64 = 0
         """Definitions of columns that follow those of parameters."""
-        self.rows: i64 = 0
-        """Rows of the result under way."""
-        self.eof_due = False
-        """An EOF packet is to be put in unless the next packet ends the result."""
         self.eof_warnings = 0
         """What EOF packets tell of warnings while a statement is prepared."""
-        self.told = False
-        """The OK packet of the result whose definitions an EOF ended has come, with its flags."""
-        self.substitute = b""
-        self.fresh = True
-        """Nothing has come yet of the reply owed next."""
-        self.sequence: i64 = 0
-        """Sequence id of the last packet that came, as its client saw it."""
-
-    # What the server sends.
-
-    def receive(self, data: bytes) -> None:
-        if self.partial:
-            data = self.partial + data
-            self.partial = b""
-        end: i64 = len(data)
-        pos: i64 = 0
-        start: i64 = 0
-        parts: list[bytes] = []
-        shifted: bytearray | None = None
-        eof_at = -1
-        if self.remain > 0:
-            pos = self.remain if self.remain < end else end
-            self.remain -= pos
-            if self.remain_verdict == SWALLOW:
-                start = pos
-        while end - pos >= 4:
-            length: i64 = data[pos] | (data[pos + 1] << 8) | (data[pos + 2] << 16)
-            stop: i64 = pos + 4 + length
-            shift: i64 = self.shift
-            verdict: int = PASS
-            if self.continued:
-                verdict = SWALLOW if self.swallowing else PASS
-            elif end - pos < 5 and length > 0:
-                break
-            elif length == 0:
-                self.error = "empty packet"
-                break
-            elif self.phase == ROWS and (data[pos + 4] < EOF or length == MAX_PAYLOAD_BYTES):
-                if stop > end and self.swallowing and length <= HOLD_LIMIT_BYTES:
-                    break  # A row of ours is read whole.
-                self.rows += 1
-                self.fresh = False
-                if self.swallowing or self.eof_due:
-                    verdict = self.row(data, pos, stop, end)
-            elif stop > end:
-                if length > HOLD_LIMIT_BYTES:
-                    self.error = "packet too long"
-                break
-            else:
-                self.fresh = False
-                verdict = self.handle(data[pos + 4], data, pos, stop)
-                if self.error:
-                    break
-            self.continued = length == MAX_PAYLOAD_BYTES
-            if verdict == AHEAD:
-                shift = self.shift
-            if shift != 0 and verdict != SWALLOW:
-                shifted = shifted or bytearray(data)
-                shifted[pos + 3] = (data[pos + 3] + shift) & 0xFF
-            if verdict != PASS or self.substitute:
-                payload_end: i64 = stop if stop < end else end
-                cut: i64 = payload_end if verdict == PASS else pos
-                if start < cut:
-                    parts.append(_cut(data, shifted, start, cut))
-                if verdict == PASS:
-                    eof_at = len(parts)
-                parts.append(self.take_substitute())
-                start = pos if verdict == AHEAD else payload_end
-            if eof_at >= 0 and self.told:
-                # The result is complete already: a server tells its flags in the first EOF, too.
-                parts[eof_at] = packet(self.eof(lasting=False), parts[eof_at][3])
-                eof_at = -1
-            self.sequence = 0 if self.fresh else data[pos + 3] + self.shift
-            if stop > end:
-                self.remain = stop - end
-                self.remain_verdict = verdict
-                pos = end
-                break
-            pos = stop
-        if pos < end and not self.error:
-            self.partial = data[pos:]
-        if not parts and start == 0 and pos == end and shifted is None:
-            self.to_client = data
-        else:
-            parts.append(_cut(data, shifted, start, pos))
-            self.to_client = b"".join(parts)
-
-    def next_sequence(self) -> int:
-        """Sequence id of what would go to the client next, in the reply under way."""
-        return 1 if self.swallowing else int((self.sequence + 1) & 0xFF)
-
-    def take_substitute(self) -> bytes:
-        substitute = self.substitute
-        self.substitute = b""
-        return substitute
 
     def row(self, data: bytes, pos: i64, stop: i64, end: i64) -> int:
         """A row of ours, or the first row of a client's that may have been no row."""
@@ -243,10 +137,13 @@ class ReplyStream(ServerStream):
         return PASS if reply.question is None else SWALLOW
 
     def column_count(self, reply: Reply, data: bytes, pos: i64, stop: i64) -> None:
-        try:
-            count, position = read_lenenc_int(data[pos + 4 : stop], 0)
-        except ProtocolError:
-            count, position = 0, 0
+        count: int = data[pos + 4]
+        position = 1
+        if count >= _LONG_INT:
+            try:
+                count, position = read_lenenc_int(data[pos + 4 : stop], 0)
+            except ProtocolError:
+                count = 0
         if count == 0:
             self.error = "malformed column count"
             return
@@ -266,7 +163,7 @@ class ReplyStream(ServerStream):
     def ended(self, reply: Reply, first: int, data: bytes, pos: i64, stop: i64) -> int:
         """An OK packet, which ends a result, and the reply unless more results follow."""
         try:
-            ok = read_ok(data[pos + 4 : stop])
+            ok = read_ok_at(data, pos + 4, stop)
         except ProtocolError:
             self.error = "malformed OK packet"
             return SWALLOW
@@ -287,6 +184,12 @@ class ReplyStream(ServerStream):
             verdict = AHEAD
         self.eof_due = False
         shown = client.heard(ok, -1 if self.phase == FIRST else int(self.rows))
+        if shown is ok and ends_plainly(ok) and not (client.eofs and first == EOF):
+            flags = ok.status & ~SERVER_SESSION_STATE_CHANGED
+            end = plain_ok_packet(first, flags, (sequence + int(self.shift)) & 0xFF)
+            self.substitute = self.substitute + end if self.substitute else end
+            self.end_result(ok, reply)
+            return SWALLOW
         payload = client.translated(shown, first)
         if payload is None and shown is not ok:
             payload = ok_payload(shown, session_track=client.tracks, header=first)
@@ -396,5 +299,11 @@ class ReplyStream(ServerStream):
         raise NotImplementedError
 
 
-def _cut(data: bytes, shifted: bytearray | None, start: i64, stop: i64) -> bytes:
-    return data[start:stop] if shifted is None else bytes(shifted[start:stop])
+def ends_plainly(ok: Ok) -> bool:
+    """Whether nothing is left but flags when what only the server's own clients see is left out."""
+    return (
+        ok.track is STATEMENT_ID_ONLY
+        and ok.affected_rows == 0
+        and ok.last_insert_id == 0
+        and ok.warnings == 0
+    )

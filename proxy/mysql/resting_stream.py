@@ -37,6 +37,7 @@ from proxy.mysql.constants import (
     COM_TABLE_DUMP,
     EOF,
     HOLD_LIMIT_BYTES,
+    MAX_PAYLOAD_BYTES,
     OK,
     SERVER_SESSION_STATE_CHANGED,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
@@ -50,11 +51,13 @@ from proxy.mysql.reply import error_payload
 from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.session import Session
 from proxy.mysql.session_state import MULTI_STATEMENTS, STATEMENT_OUTCOME
-from proxy.mysql.suspicion import is_suspicious
+from proxy.mysql.suspicion import is_plain, is_suspicious
 from proxy.wire.dialect import Kill, LogInAgain, Move
 from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from proxy.mysql.capabilities import ClientFacts
     from proxy.mysql.client_statements import ClientStatement
     from proxy.mysql.effects import Effects
@@ -86,6 +89,8 @@ class RestingStream(DroppingStream):
         self.prepared_last: ClientStatement | None = None
         self.harmless = b""
         """A command that was looked at before a server connection was taken for it."""
+        self.plain_bytes: i64 = 0
+        """Bytes of a plain query that ``held`` begins with, if it does."""
 
     def demand(self, data: bytes) -> int:
         """Look at the first commands; those that need no server are answered here.
@@ -93,6 +98,7 @@ class RestingStream(DroppingStream):
         What remains is left in ``held``.
         """
         self.to_client = b""
+        self.plain_bytes = 0
         if self.has_errand():
             return NEED_NOTHING
         while True:
@@ -103,11 +109,14 @@ class RestingStream(DroppingStream):
                     self.error = ClientProtocolError("malformed packet")
                     return NEED_NOTHING
                 return NEED_BYTES
-            length = int.from_bytes(data[:3], "little")
+            length = data[0] | (data[1] << 8) | (data[2] << 16)
             if not self.in_order(data[3], length):
                 return NEED_NOTHING
-            if len(data) < min(length + 4, HOLD_LIMIT_BYTES):
+            if len(data) < length + 4 and len(data) < HOLD_LIMIT_BYTES:
                 return NEED_BYTES
+            if self.session.schema and self.is_plain_query(data, 0, length + 4):
+                self.plain_bytes = length + 4
+                return NEED_SERVER
             if not self.answered_alone(data[4], data[4 : 4 + length], attached=False):
                 alone = self.session.schema or not self.chooses(data[4 : 4 + length])
                 return NEED_SERVER if alone else NEED_NOTHING
@@ -264,6 +273,17 @@ class RestingStream(DroppingStream):
         if effects is None:
             self.harmless = payload
         return effects
+
+    def is_plain_query(self, data: bytes, pos: i64, stop: i64) -> bool:
+        """Whether a COM_QUERY, whole and with its header, is harmless at first sight."""
+        if stop > len(data) or data[pos + 4] != COM_QUERY or stop - pos >= MAX_PAYLOAD_BYTES:
+            return False
+        start = pos + 5
+        if self.attributes:
+            if stop - pos < 7 or data[pos + 5] != 0 or data[pos + 6] != 1:
+                return False
+            start = pos + 7
+        return self.shared.hidden is None and is_plain(data, start, stop)
 
     def effects_of(self, sql: bytes) -> Effects | None:
         """What a text may do to the session, by itself or in programs that it calls."""

@@ -15,8 +15,9 @@ from proxy.mysql.constants import (
     SERVER_STATUS_IN_TRANS,
 )
 from proxy.mysql.lenenc import packet
+from proxy.mysql.packet_stream import DEFINITIONS, FILE, PASS, SWALLOW
 from proxy.mysql.pipeline import Question, Reply
-from proxy.mysql.reply_stream import DEFINITIONS, FILE, PASS, SWALLOW, ReplyStream
+from proxy.mysql.reply_stream import ReplyStream
 from proxy.mysql.server_statements import ServerStatements
 from proxy.mysql.tracking import read_track
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from proxy.mysql.messages import Ok
     from proxy.mysql.pipeline import Question, Reply
     from proxy.mysql.server_stream import MysqlServerStream
+    from proxy.mysql.settings import Changes
 
 _KEPT_ELSEWHERE: Final = (
     fx.USER_VARIABLE | fx.LOCK_TABLES | fx.TRANSACTION_CHARACTERISTICS | fx.SET_STATEMENT
@@ -220,7 +221,9 @@ class Session(SessionState):
         self.mark(server)
 
     def note_variables(self, track: Track, server: MysqlServerStream) -> None:
-        changes = read_changes(track.variables, self.shared.baseline)
+        self.take_changes(read_changes(track.variables, self.shared.baseline), server)
+
+    def take_changes(self, changes: Changes, server: MysqlServerStream) -> None:
         if changes.values:
             self.settings = self.shared.settings.updated(self.settings, changes.values)
             server.settings = self.settings
@@ -228,7 +231,7 @@ class Session(SessionState):
         if changes.pins:
             self.permanent = self.permanent or changes.pins[0]
             server.dirty = True
-        if changes.last_insert_id:
+        if changes.insert_id:
             self.due.insert_id = True
 
     # At the end of a transaction.
@@ -340,8 +343,7 @@ class Session(SessionState):
             ]
             found = answers(self.asked, row, self.shared.baseline)
             self.asked = NO_VARIABLES
-            self.settings = self.shared.settings.updated(self.settings, found)
-            server.settings = self.settings
+            self.take_changes(found, server)
         elif purpose == pl.USER_VARIABLES:
             self.take_user_variables(asked, server)
 

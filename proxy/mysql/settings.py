@@ -8,9 +8,12 @@ as one ``SET``. Observed on MySQL 9.7.4 and MariaDB 10.11.19; see ``tracking.py`
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
+
+from proxy.mysql.capabilities import is_mariadb
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -60,12 +63,53 @@ PINNING: Final = frozenset(
 """Values that are used up, run on, cannot be read back or begin a record that only this connection
 has: a session that sets one keeps its connection."""
 
-COUPLED: Final = {
-    "character_set_connection": ("character_set_connection", "collation_connection"),
-    "collation_connection": ("character_set_connection", "collation_connection"),
-    "max_join_size": ("max_join_size", "sql_big_selects"),
+_TOGETHER: Final = (
+    ("character_set_connection", "collation_connection"),
+    ("character_set_server", "collation_server"),
+    ("log_queries_not_using_indexes", "log_slow_filter"),
+    ("log_slow_admin_statements", "log_slow_disabled_statements", "log_slow_slave_statements"),
+)
+COUPLED: Final = {name: group for group in _TOGETHER for name in group} | {
+    "max_join_size": ("max_join_size", "sql_big_selects")
 }
 """Setting one changes the others, which is not reported: they must be asked for."""
+
+_COLLATIONS: Final = {
+    "collation_connection": "character_set_connection",
+    "collation_server": "character_set_server",
+}
+"""A collation implies a character set."""
+
+MIXED_UP: Final = frozenset(
+    {
+        "autocommit",
+        "check_constraint_checks",
+        "explicit_defaults_for_timestamp",
+        "foreign_key_checks",
+        "profiling",
+        "skip_parallel_replication",
+        "skip_replication",
+        "sql_auto_is_null",
+        "sql_big_selects",
+        "sql_buffer_result",
+        "sql_if_exists",
+        "sql_log_off",
+        "sql_notes",
+        "sql_quote_show_create",
+        "sql_safe_updates",
+        "sql_warnings",
+        "system_versioning_insert_history",
+        "unique_checks",
+    }
+)
+"""MariaDB from 11.1 on keeps them in one place, takes them for one variable and reports whichever
+its list of tracked ones names or a connection has set first (observed on 11.8.9)."""
+_MIXED_UP_PINNING: Final = frozenset(
+    {"insert_id", "last_insert_id", "rand_seed1", "rand_seed2", "timestamp"}
+)
+"""Likewise; what they are cannot be asked for."""
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)")
+_FIRST_TO_MIX_UP: Final = (11, 1)
 
 _NAMES: Final = (
     "character_set_client",
@@ -77,9 +121,14 @@ _NAMES: Final = (
 PARSE_TIME: Final = ("sql_mode", *_NAMES)
 """Variables that a statement is prepared under, and keeps however they are set later."""
 
-_ALIASES: Final = {
+ALIASES: Final = {
     "identity": "last_insert_id",
+    "log_slow_min_examined_row_limit": "min_examined_row_limit",
+    "log_slow_query": "slow_query_log",
+    "log_slow_query_time": "long_query_time",
+    "max_insert_delayed_threads": "max_delayed_threads",
     "storage_engine": "default_storage_engine",
+    "tmp_memory_table_size": "tmp_table_size",
     "tx_isolation": "transaction_isolation",
     "tx_read_only": "transaction_read_only",
 }
@@ -126,9 +175,9 @@ class SettingsTable:
 
 
 class Changes:
-    """What a server's report of variables means for a session."""
+    """What a server's report of variables, or its answer, means for a session."""
 
-    __slots__ = ("last_insert_id", "pins", "unknown", "values")
+    __slots__ = ("insert_id", "pins", "unknown", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, str | None] = {}
@@ -137,19 +186,43 @@ class Changes:
         """Names of variables that keep the session on its connection."""
         self.unknown: set[str] = set()
         """Names of variables to ask for, with ``question``: they may have changed as well."""
-        self.last_insert_id = ""
-        """Decimal digits if LAST_INSERT_ID() was set by a SET."""
+        self.insert_id = False
+        """LAST_INSERT_ID() may have been set by a SET."""
+
+    def take(self, name: str, value: str, baseline: dict[str, str]) -> None:
+        """Note the value that a variable has."""
+        changed = baseline.get(name) != value
+        if name in PINNING:
+            if changed:
+                self.pins.append(name)
+        else:
+            self.values[name] = value if changed else None
+
+
+@functools.cache
+def mixes_up(version: str) -> bool:
+    """Whether a server of this version reports variables under others' names (``MIXED_UP``)."""
+    found = _VERSION.match(version)
+    if found is None or not is_mariadb(version):
+        return False
+    return (int(found[1]), int(found[2])) >= _FIRST_TO_MIX_UP
 
 
 def read_changes(variables: list[tuple[str, str]], baseline: dict[str, str]) -> Changes:
     """Read reported variables; ``baseline`` is the answer to ``BASELINE_QUERY``."""
     changes = Changes()
+    mixed_up = mixes_up(baseline.get("version", ""))
     for reported, value in variables:
-        name = _ALIASES.get(reported, reported)
+        name = ALIASES.get(reported, reported)
         if name not in baseline and reported in baseline:
             name = reported
-        if name == "last_insert_id":
-            changes.last_insert_id = value
+        if mixed_up and name in _MIXED_UP_PINNING:
+            changes.insert_id = True
+            changes.pins.append("timestamp" if name in NEVER_CARRIED else name)
+        elif mixed_up and name in MIXED_UP:
+            changes.unknown |= MIXED_UP.intersection(baseline)
+        elif name == "last_insert_id":
+            changes.insert_id = True
         elif name in NEVER_CARRIED:
             continue
         elif name in PINNING or _NAME.match(name) is None:
@@ -165,18 +238,16 @@ def question(names: Set[str]) -> bytes:
     return b"SELECT " + b",".join(b"@@session." + name.encode() for name in sorted(names))
 
 
-def answers(
-    names: Set[str], values: list[str | None], baseline: dict[str, str]
-) -> dict[str, str | None]:
-    """Changes that the answer to ``question`` means, for ``SettingsTable.updated``."""
-    found: dict[str, str | None] = {}
+def answers(names: Set[str], values: list[str | None], baseline: dict[str, str]) -> Changes:
+    """Read the answer to ``question``."""
+    changes = Changes()
     for name, raw in zip(sorted(names), values, strict=True):
         value = raw or ""
         if baseline.get(name) in ("ON", "OFF") and value in ("0", "1"):
             # SHOW and the tracker say ON and OFF, SELECT says 1 and 0.
             value = "ON" if value == "1" else "OFF"
-        found[name] = None if baseline.get(name) == value else value
-    return found
+        changes.take(name, value, baseline)
+    return changes
 
 
 def quote_literal(text: str) -> bytes:
@@ -201,7 +272,7 @@ def replay_sql(held: Settings, wanted: Settings, baseline: dict[str, str]) -> by
 
     Empty if there is nothing to change. What the session does not have goes back to its value in
     ``baseline``, or else to the default. The assignments are made from left to right in the order
-    of their names, with ``collation_connection`` instead of the character set it implies, and
+    of their names, with collations instead of the character sets they imply, and
     ``max_join_size`` before ``sql_big_selects``, which it changes.
     """
     if held is wanted:
@@ -216,8 +287,9 @@ def replay_sql(held: Settings, wanted: Settings, baseline: dict[str, str]) -> by
                 if value is not None:
                     changed[name] = value
     names = _names(changed, wanted, baseline)
-    if "collation_connection" in changed:
-        changed.pop("character_set_connection", None)
+    for collation, implied in _COLLATIONS.items():
+        if collation in changed:
+            changed.pop(implied, None)
     if not changed and not names:
         return b""
     return b"SET " + b",".join(

@@ -34,6 +34,8 @@ from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.settings import PARSE_TIME, replay_sql
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64
+
     from proxy.mysql.capabilities import ClientFacts
     from proxy.mysql.effects import Effects
     from proxy.mysql.pool_state import PoolState
@@ -175,13 +177,13 @@ class StatementStream(RestingStream):
         elif sent is not None and statement.types is not None and held.types != statement.types:
             insert = statement.types
         held.types = statement.types
+        whole = len(payload) == length and length < MAX_PAYLOAD_BYTES
         payload = payload[:1] + held.number.to_bytes(4, "little") + payload[5:]
         if insert and sent is not None:
             head = with_types(payload[: sent.end], sent, insert)
-            if length + len(insert) >= MAX_PAYLOAD_BYTES:
+            if length + len(insert) >= MAX_PAYLOAD_BYTES and not whole:
                 self.reframing = Reframing(head, sent.end)
             payload = head + payload[sent.end :]
-            length += len(insert)
         flags = payload[5] if len(payload) > 5 else 0  # The server says what is wrong with it.
         cursor = code == COM_STMT_EXECUTE and bool(flags & CURSOR_TYPE_READ_ONLY)
         self.executing = statement if cursor else None
@@ -190,7 +192,9 @@ class StatementStream(RestingStream):
         server.push(Reply(pl.RESULT, None, None, cursor))
         if self.reframing is not None:
             return b""
-        return length.to_bytes(3, "little") + b"\0" + payload
+        if whole:
+            return packet(payload, 0)
+        return (length + len(insert)).to_bytes(3, "little") + b"\0" + payload
 
     def effects_now(self, statement: ClientStatement) -> Effects | None:
         """What executing a statement may do, with stored programs as they are by now."""
@@ -294,3 +298,24 @@ class StatementStream(RestingStream):
         ):
             message += session.replay(server)
         return message
+
+    def begin_plainly(self, server: MysqlServerStream, data: bytes, pos: i64, stop: i64) -> bool:
+        """Note a query that goes on as it is with nothing ahead of it; say whether this is one."""
+        session = self.session
+        known = pos == 0 and stop == self.plain_bytes
+        self.plain_bytes = 0
+        if (
+            (not known and not self.is_plain_query(data, pos, stop))
+            or self.shared.hidden is not None
+            or server.obsolete
+            or server.insert_id < 0
+            or server.settings is not session.settings
+            or server.user_variables is not session.user_variables
+            or server.schema != session.schema
+            or not session.schema  # It may be choosing one.
+            or session.due.catalogue is not None
+        ):
+            return False
+        session.begins(None)
+        server.push(pl.RESULT_REPLY)
+        return True

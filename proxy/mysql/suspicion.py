@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.wire.words import COMPILED, has_word, table_of
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _BEHIND_WORD: Final = (b" ", b"\t", b"\n", b"\v", b"\f", b"\r", b"/", b"#", b"-")
 _BEFORE_SPACE: Final = (b"lock", b"xa", b"create", b"alter", b"rename")
@@ -54,12 +57,17 @@ _LONG_BYTES: Final = 1 << 14
 
 def is_suspicious(sql: bytes) -> bool:
     """Whether a text must be looked at more closely."""
-    if COMPILED and not has_word(_TABLE, sql):
+    if COMPILED and not has_word(_TABLE, sql, 0, len(sql)):
         return False
     lower = sql.lower()
     if not COMPILED and len(lower) > _LONG_BYTES:
         return _has_any(lower)
     return _SUSPICIOUS.search(lower) is not None and lower not in _START_TRANSACTION
+
+
+def is_plain(data: bytes, start: i64, end: i64) -> bool:
+    """Whether the text here is harmless at first sight; nothing is copied."""
+    return COMPILED and not has_word(_TABLE, data, start, end)
 
 
 def _has_any(lower: bytes) -> bool:

@@ -3,13 +3,15 @@
 With ``session_track_system_variables='*'``, ``session_track_schema``,
 ``session_track_state_change`` and ``session_track_transaction_info='CHARACTERISTICS'`` this was
 observed on MySQL 9.7.4 and on
-MariaDB 10.11.19:
+MariaDB 10.11.19 and 11.8.9:
 
 * The OK behind a result set reports what a function called in that SELECT has set, and CALL reports
   what its procedure has set.
 * ``SET NAMES`` and ``SET CHARACTER SET`` report the three ``character_set_*`` that they set, not
   ``collation_connection``, which changes as well; a change of ``collation_connection`` does not
   report ``character_set_connection`` (see ``settings.COUPLED``).
+* MariaDB from 11.1 on takes variables that it keeps in one place for one another
+  (``settings.MIXED_UP``): with ``SET foreign_key_checks=0`` it may report ``autocommit``.
 * What a statement has set before it ended in ERR is reported by MySQL's next OK. MariaDB reports it
   only with an OK that has another change to report; ``SELECT 1`` and ``DO 1`` have none, ``SET
   session_track_schema=ON`` has (``REPORT_ALL``).
@@ -44,11 +46,21 @@ from proxy.mysql.lenenc import lenenc, read_lenenc
 REPORT_ALL: Final = b"SET SESSION session_track_schema=ON"
 """Makes either server report what it has not reported yet, after an ERR or SET STATEMENT."""
 
-TRACKING_SQL: Final = (
-    b"SET SESSION session_track_system_variables='*',session_track_schema=ON,"
+_TRACKING_SQL: Final = (
+    b"SET SESSION session_track_system_variables=%s,session_track_schema=ON,"
     b"session_track_state_change=ON,session_track_transaction_info='CHARACTERISTICS'"
 )
-"""Makes either server report all that can be reported."""
+_ALL: Final = b"'*'"
+_ALL_AND_FIRST: Final = b"CONCAT_WS(',',NULLIF(@@session.session_track_system_variables,''),'*')"
+
+
+def tracking_sql(*, mariadb: bool) -> bytes:
+    """Make a server report all that can be reported.
+
+    Variables that MariaDB takes for one another (``settings.MIXED_UP``) it reports under the name
+    that it has heard first. Those of its own list, which are what clients are told, come first.
+    """
+    return _TRACKING_SQL % (_ALL_AND_FIRST if mariadb else _ALL)
 
 
 class Track:

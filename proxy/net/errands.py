@@ -67,7 +67,7 @@ class Errands:
             return
         server = client.server
         if server is not None:
-            client.forward(b"", server)
+            client.forward(b"", server, monotonic())
         elif client.stream.held and not client.parked:
             client.start(client.stream.held, monotonic())
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.postgres import pipeline as pl
 from proxy.postgres.constants import IN_FAILED_TRANSACTION
-from proxy.postgres.pipeline import Reply
+from proxy.postgres.pipeline import Reply, UnnamedReply
 from proxy.postgres.prepared import (
     STALE_NAME,
+    UNKNOWN,
     Preparation,
     Statement,
     close_message,
@@ -22,6 +23,7 @@ from proxy.postgres.tokens import identifier
 if TYPE_CHECKING:
     from proxy.postgres.effects import Effects
     from proxy.postgres.server_stream import PostgresServerStream
+    from proxy.postgres.session import Session
 
 FLUSH_MESSAGE: Final = b"H\x00\x00\x00\x04"
 _NONE: Final[frozenset[bytes]] = frozenset()
@@ -81,19 +83,55 @@ class ClientStatements:
         if self.named.get(preparation.client_name) is preparation.statement:
             del self.named[preparation.client_name]
 
-    def parse_unnamed(self, server: PostgresServerStream, statement: Statement) -> None:
-        """Note a Parse of the unnamed statement."""
+    def harmless_unnamed(self, definition: bytes, session: Session) -> Statement | None:
+        """The unnamed statement, if the same is parsed again and it leaves nothing behind.
+
+        Drivers that do not name statements parse the same text for every execution.
+        """
+        statement = self.unnamed
+        if (
+            statement is not None
+            and statement.effects is None
+            and statement.definition == definition
+            and statement.context is session.parse_context()
+        ):
+            return statement
+        return None
+
+    def change_unnamed(
+        self, server: PostgresServerStream, kind: int, statement: Statement | None
+    ) -> None:
+        """Note a message that makes this the unnamed statement: Parse, Close or a simple query."""
         if server.pipeline.skipping:
             return
-        preparation = Preparation(statement, b"", b"", self.unnamed)
+        server.pipeline.push(UnnamedReply(kind, self.unnamed))
         self.unnamed = statement
         server.unnamed = statement
-        server.pipeline.push(Reply(pl.PARSE, preparation))
 
-    def restore_unnamed(self, preparation: Preparation, *, failed: bool) -> None:
-        """The server has discarded or refused a Parse of the unnamed statement."""
-        if self.unnamed is preparation.statement:
-            self.unnamed = None if failed else preparation.replaced
+    def restore_unnamed(self, server: PostgresServerStream, dropped: list[Reply]) -> None:
+        """The server has failed at the first of these messages and discarded the others."""
+        first: UnnamedReply | None = None
+        for reply in dropped:
+            if isinstance(reply, UnnamedReply):
+                first = reply
+                break
+        changed = None
+        for reply in server.pipeline.pending():
+            if isinstance(reply, UnnamedReply):
+                changed = reply
+                break
+            if reply.kind == pl.QUERY:
+                return
+        if changed is None:
+            server.unnamed = UNKNOWN
+        if first is None:
+            return
+        # A Parse that fails has dropped the statement before it, one that is discarded has not.
+        before = None if first is dropped[0] else first.before
+        if changed is None:
+            self.unnamed = before
+        else:
+            changed.before = before
 
     def deallocate(self, names: list[bytes], server: PostgresServerStream) -> None:
         """SQL DEALLOCATE goes to the server, under its name for the statement.
@@ -118,8 +156,8 @@ class ClientStatements:
         return Reply(pl.CLOSE, Preparation(statement, name, b""))
 
     def is_closing(self, name: bytes, server: PostgresServerStream) -> bool:
-        """Whether a Close is on its way that the server may yet discard."""
-        if name in self.named or server.pipeline.skipping:
+        """Whether a Close of a name not known is on its way, which the server may yet discard."""
+        if server.pipeline.skipping:
             return False
         for reply in server.pipeline.pending():
             made = reply.preparation

@@ -120,7 +120,7 @@ class PostgresClientStream(TranslatingStream):
         self.to_client = self.announce
         self.announce = b""
         if self.held:
-            data = self.held + data
+            data = self.held + data if data else self.held
             self.held = b""
         if self.is_waiting():
             self.held = data

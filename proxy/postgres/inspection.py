@@ -18,26 +18,19 @@ from proxy.postgres.effects import (
     TEMPORARY_TABLE,
     Effects,
 )
-from proxy.postgres.suspicion import is_suspicious
+from proxy.postgres.suspicion import HARMLESS_WORDS, is_suspicious
 from proxy.postgres.tokens import Token, identifier, statements
 
-_HARMLESS_WORDS: Final = frozenset(
-    b"select insert update delete with values begin commit end rollback abort start savepoint "
-    b"release fetch show copy table merge move vacuum analyze truncate lock".split()
-)
 _CACHE_ENTRIES: Final = 4096
 _CACHE_TEXT_BYTES: Final = 8192
 _cache: dict[bytes, Effects | None] = {}
 
 
 def inspect(sql: bytes) -> Effects | None:
-    """Say what a query text may leave behind; ``None`` for nothing.
-
-    On the hot path of every simple Query and Parse: the common case is a few substring searches.
-    """
+    """Say what a query text may leave behind; ``None`` for nothing."""
     space = sql.find(b" ")
     word = sql[:space] if space > 0 else sql.rstrip(b";\0 \n")
-    if word.lower() in _HARMLESS_WORDS and not is_suspicious(sql):
+    if word.lower() in HARMLESS_WORDS and not is_suspicious(sql):
         return None
     if sql in _cache:
         return _cache[sql]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from proxy.postgres.prepared import Preparation
+    from proxy.postgres.prepared import Preparation, Statement
 
 NOTHING: Final = 0
 # Answered by ReadyForQuery.
@@ -78,6 +78,17 @@ class Reply:
         """What is being asked (``OWN_QUERY``)."""
 
 
+class UnnamedReply(Reply):
+    """A reply to what changes the client's unnamed statement: Parse, Close or a simple query."""
+
+    __slots__ = ("before",)
+
+    def __init__(self, kind: int, before: Statement | None) -> None:
+        super().__init__(kind)
+        self.before = before
+        """The unnamed statement that comes back if the server discards the message."""
+
+
 QUERY_REPLY: Final = Reply(QUERY)
 SYNC_REPLY: Final = Reply(SYNC)
 FUNCTION_CALL_REPLY: Final = Reply(FUNCTION_CALL)
@@ -134,6 +145,21 @@ class Pipeline:
             return False
         kind = self.replies[-1].kind
         return kind != COPY_END and not _ends_with_ready_for_query(kind)
+
+    def unnamed_is_unsure(self) -> bool:
+        """Whether a Parse of the unnamed statement may yet be discarded, of an earlier batch.
+
+        One of the batch under way needs no thought: what follows it is discarded with it.
+        """
+        if self.owed == 0:
+            return False
+        earlier = False
+        for index in range(len(self.replies) - 1, self.head - 1, -1):
+            reply = self.replies[index]
+            if isinstance(reply, UnnamedReply):
+                return earlier
+            earlier = earlier or _ends_with_ready_for_query(reply.kind)
+        return False
 
     def has_backlog(self) -> bool:
         """Whether more than one ReadyForQuery is owed to the client."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.postgres import pipeline as pl
-from proxy.postgres.prepared import UNKNOWN
 
 if TYPE_CHECKING:
     from proxy.postgres.pipeline import Reply
@@ -16,16 +15,11 @@ if TYPE_CHECKING:
 def abandon(server: PostgresServerStream, dropped: list[Reply]) -> None:
     """Forget what was being prepared by messages that the server has discarded."""
     client = server.client
-    if dropped:
-        server.unnamed = UNKNOWN
+    if client is not None and dropped:
+        client.statements.restore_unnamed(server, dropped)
     for reply in reversed(dropped):
         preparation = reply.preparation
         if preparation is None or reply.kind == pl.OWN_DESCRIBE:
-            continue
-        if not preparation.client_name and not preparation.server_name:
-            if client is not None:
-                failed = reply is dropped[0]
-                client.statements.restore_unnamed(preparation, failed=failed)
             continue
         if reply.kind == pl.CLOSE:
             if client is not None:
@@ -55,3 +49,21 @@ def described(server: PostgresServerStream, preparation: Preparation, descriptio
         if client is not None:
             client.statements.stale = statement
     server.resume = True
+
+
+def note_discard(server: PostgresServerStream, tag: bytes) -> None:
+    """DISCARD ALL and DEALLOCATE ALL drop what the extended protocol prepared, too."""
+    if tag not in (b"DISCARD ALL", b"DEALLOCATE ALL"):
+        return
+    client = server.client if server.pipeline.kind() < pl.OWN else None
+    if client is not None:
+        client.statements.forget_all(server)
+    server.statements.clear()
+    for reply in server.pipeline.pending():
+        made = reply.preparation
+        if made is None or not made.server_name or reply.kind == pl.OWN_DESCRIBE:
+            continue
+        # Its Parse was sent behind the message that has just been answered.
+        server.statements.names[made.statement] = made.server_name
+        if client is not None and made.client_name:
+            client.statements.named[made.client_name] = made.statement

@@ -54,20 +54,12 @@ UNKNOWN: Final = Statement(b"", None)
 class Preparation:
     """A Parse under way on one server connection."""
 
-    __slots__ = ("client_name", "parameters", "replaced", "server_name", "statement")
+    __slots__ = ("client_name", "parameters", "server_name", "statement")
 
-    def __init__(
-        self,
-        statement: Statement,
-        client_name: bytes,
-        server_name: bytes,
-        replaced: Statement | None = None,
-    ) -> None:
+    def __init__(self, statement: Statement, client_name: bytes, server_name: bytes) -> None:
         self.statement = statement
         self.client_name = client_name
         self.server_name = server_name
-        self.replaced = replaced
-        """The client's unnamed statement before this unnamed one."""
         self.parameters = b""
         """ParameterDescription, which comes ahead of the result's description."""
 

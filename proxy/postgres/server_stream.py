@@ -192,7 +192,6 @@ class PostgresServerStream(ServerStream):
             if owed == pl.OWN_CLOSE:
                 self.pipeline.pop()
                 return SWALLOW
-            self.resume = True  # Of a client that waits to see whether it is closed.
             return self.answered(owed, pl.CLOSE)
         if kind == code.EMPTY_QUERY_RESPONSE or kind == code.PORTAL_SUSPENDED:
             if owed == pl.EXECUTE:
@@ -205,7 +204,15 @@ class PostgresServerStream(ServerStream):
             self.error = "reply to a message that was not sent"
             return SWALLOW
         self.pipeline.pop()
+        if expected != pl.BIND:
+            self.reassure()
         return PASS
+
+    def reassure(self) -> None:
+        """A message of the client's is answered for which it may be waiting."""
+        client = self.client
+        if client is not None and client.waiting and client.unsure:
+            self.resume = True
 
     def ready_for_query(self, owed: int, data: bytes, pos: i64, end: i64) -> int:
         if end - pos != 6:
@@ -215,6 +222,8 @@ class PostgresServerStream(ServerStream):
         if owed == pl.QUERY or owed == pl.SYNC or owed == pl.FUNCTION_CALL:
             self.pipeline.pop()
             self.completed += 1
+            if owed == pl.QUERY:
+                self.reassure()
             return PASS
         if owed == pl.OWN_QUERY:
             question = self.pipeline.pop().question
@@ -250,28 +259,11 @@ class PostgresServerStream(ServerStream):
             self.error = "malformed CommandComplete"
             return SWALLOW
         if data[pos + 5] == 0x44 and (data[pos + 6] == 0x49 or data[pos + 7] == 0x41):
-            self.note_discard(data[pos + 5 : end - 1])
+            preparations.note_discard(self, data[pos + 5 : end - 1])
         client = self.client
         if owed < pl.OWN and client is not None and client.session.changes is not None:
             client.session.note_tag(data[pos + 5 : end - 1], self)
         return PASS if owed < pl.OWN else SWALLOW
-
-    def note_discard(self, tag: bytes) -> None:
-        """DISCARD ALL and DEALLOCATE ALL drop what the extended protocol prepared, too."""
-        if tag not in (b"DISCARD ALL", b"DEALLOCATE ALL"):
-            return
-        client = self.client if self.pipeline.kind() < pl.OWN else None
-        if client is not None:
-            client.statements.forget_all(self)
-        self.statements.clear()
-        for reply in self.pipeline.pending():
-            made = reply.preparation
-            if made is None or not made.server_name or reply.kind == pl.OWN_DESCRIBE:
-                continue
-            # Its Parse was sent behind the message that has just been answered.
-            self.statements.names[made.statement] = made.server_name
-            if client is not None and made.client_name:
-                client.statements.named[made.client_name] = made.statement
 
     def described(self, owed: int, kind: int, data: bytes, pos: i64, end: i64) -> int:
         if owed == pl.OWN_DESCRIBE:

@@ -34,6 +34,7 @@ from proxy.postgres.prepared import (
 from proxy.postgres.recovery import SYNC_MESSAGE
 from proxy.postgres.rename import rename_in_text
 from proxy.postgres.resting_stream import RestingStream
+from proxy.postgres.suspicion import is_plain
 from proxy.wire.dialect import VacateDatabases
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class TranslatingStream(RestingStream):
         super().__init__(shared, startup)
         self.consumed: i64 = 0
         """How far into the chunk the last replacement reaches."""
+        self.unsure = False
+        """``waiting`` is for an answer to a message of the client's, not to one of ours."""
 
     def translate(
         self, kind: int, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
@@ -97,18 +100,15 @@ class TranslatingStream(RestingStream):
             # PostgreSQL then fails the next Bind, whosever it is: "unexpected state STARTED".
             server.spoilt = True
         server.unsynced = False
-        if not server.pipeline.skipping:
-            server.unnamed = None
-            self.statements.unnamed = None
         if stop > end:
             self.pass_unread(server)
-            server.pipeline.push(pl.QUERY_REPLY)
+            self.push_query(server, synced)
+            return None
+        effects = self.effects_of(data, pos + 5, stop - 1)
+        if effects is None:
+            self.push_query(server, synced)
             return None
         sql = data[pos + 5 : stop - 1]
-        effects = self.effects_of(sql)
-        if effects is None:
-            server.pipeline.push(pl.QUERY_REPLY)
-            return None
         prefix = self.note(effects, server)
         if effects.statement_names:
             ours = self.statements.prepare_for_sql(sql, effects, server) if synced else b""
@@ -117,9 +117,18 @@ class TranslatingStream(RestingStream):
                 prefix += ours + SYNC_MESSAGE
             sql = rename_in_text(sql, effects.statement_names, self.statements, server)
             self.statements.deallocate(effects.deallocated, server)
-        server.pipeline.push(pl.QUERY_REPLY)
+        self.push_query(server, synced)
         message = prefix + b"Q" + (len(sql) + 5).to_bytes(4, "big") + sql + b"\0"
         return message + self.session.start_again(effects, server)
+
+    def push_query(self, server: PostgresServerStream, synced: bool) -> None:
+        """Note a simple query, which drops the unnamed statement."""
+        if synced and not server.pipeline.skipping:
+            server.unnamed = None
+            self.statements.unnamed = None
+            server.pipeline.push(pl.QUERY_REPLY)
+        else:  # It may be discarded with the batch that no Sync has ended.
+            self.statements.change_unnamed(server, pl.QUERY, None)
 
     def function_call(self, server: PostgresServerStream, data: bytes, pos: i64) -> bytes | None:
         object_id = int.from_bytes(data[pos + 5 : pos + 9], "big")
@@ -131,10 +140,14 @@ class TranslatingStream(RestingStream):
         server.pipeline.push(pl.FUNCTION_CALL_REPLY)
         return prefix + data[pos : self.consumed] if prefix else None
 
-    def effects_of(self, sql: bytes) -> Effects | None:
-        """What a text may leave behind, by itself or in functions that it calls."""
-        effects = inspect(sql)
+    def effects_of(self, data: bytes, start: i64, end: i64) -> Effects | None:
+        """What the text here may leave behind, by itself or in functions that it calls."""
         hidden = self.shared.hidden
+        plain = is_plain(data, start, end)
+        if plain and hidden is None:
+            return None
+        sql = data[start:end]
+        effects = None if plain else inspect(sql)
         return effects if hidden is None else hidden.added_to(sql, effects)
 
     def pass_unread(self, server: PostgresServerStream) -> None:
@@ -151,21 +164,22 @@ class TranslatingStream(RestingStream):
             return None
         name = data[pos + 5 : named]
         if stop > end:
-            self.pass_unread(server)
-            server.unsynced = True
-            if not name and not server.pipeline.skipping:
-                self.statements.unnamed = None
-                server.unnamed = self.statements
-            server.pipeline.push(pl.PARSE_REPLY)
+            self.parse_unread(server, name)
             return None
         if self.statements.is_unsure_of(name, server):
             return self.wait_for_answers(pos)
         definition = data[named + 1 : stop]
+        if not name and self.shared.hidden is None:
+            again = self.statements.harmless_unnamed(definition, self.session)
+            if again is not None:
+                server.unsynced = True
+                self.statements.change_unnamed(server, pl.PARSE, again)
+                return None
         text_end = definition.find(b"\0")
         if text_end < 0:
             self.error = ClientProtocolError("invalid string in message")
             return None
-        effects = self.effects_of(definition[:text_end])
+        effects = self.effects_of(definition, 0, text_end)
         prefix = b""
         if effects is not None:
             prefix = self.session.guard_sequences(effects, server)
@@ -180,8 +194,17 @@ class TranslatingStream(RestingStream):
             if self.session.may_have_prepared() and name not in self.statements.named:
                 prefix += self.statements.try_name(server, name, definition)
             return prefix + self.statements.parse(server, name, statement)
-        self.statements.parse_unnamed(server, statement)
+        self.statements.change_unnamed(server, pl.PARSE, statement)
         return None if effects is None else prefix + parse_message(b"", definition)
+
+    def parse_unread(self, server: PostgresServerStream, name: bytes) -> None:
+        self.pass_unread(server)
+        server.unsynced = True
+        if name:
+            server.pipeline.push(pl.PARSE_REPLY)
+        else:
+            self.statements.change_unnamed(server, pl.PARSE, None)
+            server.unnamed = self.statements
 
     def bind(
         self, server: PostgresServerStream, data: bytes, pos: i64, stop: i64, end: i64
@@ -192,6 +215,8 @@ class TranslatingStream(RestingStream):
             self.error = ClientProtocolError("invalid string in message")
             return None
         if named == portal + 1:
+            if server.pipeline.unnamed_is_unsure():
+                return self.wait_for_answers(pos)
             prefix = self.use_unnamed(server)
             server.unsynced = True
             server.pipeline.push(pl.BIND_REPLY)
@@ -200,9 +225,9 @@ class TranslatingStream(RestingStream):
                 return prefix + data[pos : named + 1]
             return None
         name = data[portal + 1 : named]
-        if self.statements.is_closing(name, server):
-            return self.wait_for_answers(pos)
         statement = self.statements.named.get(name)
+        if statement is None and self.statements.is_closing(name, server):
+            return self.wait_for_answers(pos)
         if statement is None or server.pipeline.skipping:
             server.unsynced = True
             server.pipeline.push(pl.BIND_REPLY)
@@ -214,6 +239,7 @@ class TranslatingStream(RestingStream):
         server_name = self.statements.name_on(server, statement, name)
         if server_name is None:
             self.waiting = True
+            self.unsure = False
             self.consumed = pos
             return prefix + self.statements.prepare(server, name)
         server.pipeline.push(pl.BIND_REPLY)
@@ -222,6 +248,7 @@ class TranslatingStream(RestingStream):
     def wait_for_answers(self, pos: i64) -> bytes:
         """Hold a message until the server has answered those before it."""
         self.waiting = True
+        self.unsure = True
         self.consumed = pos
         return FLUSH_MESSAGE
 
@@ -258,20 +285,20 @@ class TranslatingStream(RestingStream):
             if server.pipeline.skipping:
                 return None
             if not name:
-                self.statements.unnamed = None
-                server.unnamed = None
-                server.pipeline.push(pl.CLOSE_REPLY)
+                self.statements.change_unnamed(server, pl.CLOSE, None)
             else:
                 server.pipeline.push(self.statements.close(name))
             other = unguessed(name)
             return None if other == name else close_message(other)
         if not name:
+            if server.pipeline.unnamed_is_unsure():
+                return self.wait_for_answers(pos)
             prefix = self.use_unnamed(server)
             server.pipeline.push(pl.DESCRIBE_REPLY)
             return prefix + data[pos:stop] if prefix else None
-        if self.statements.is_closing(name, server):
-            return self.wait_for_answers(pos)
         statement = self.statements.named.get(name)
+        if statement is None and self.statements.is_closing(name, server):
+            return self.wait_for_answers(pos)
         if statement is None or server.pipeline.skipping:
             server.pipeline.push(pl.DESCRIBE_REPLY)
             other = unguessed(name)
@@ -281,6 +308,7 @@ class TranslatingStream(RestingStream):
             self.statements.unseen -= {name}
         if server_name is None:
             self.waiting = True
+            self.unsure = False
             self.consumed = pos
             return self.statements.prepare(server, name)
         server.pipeline.push(pl.DESCRIBE_REPLY)

@@ -89,7 +89,7 @@ class ClientLink(Waiter):
             if server.stream.is_quiet():
                 self.asked_at = now
                 self.sent_at = now
-            self.forward(data, server)
+            self.forward(data, server, now)
         elif self.parked or self.greeting:
             self.stream.held += data
             if len(self.stream.held) > PARKED_BYTES:
@@ -186,7 +186,7 @@ class ClientLink(Waiter):
         if self.greeting:
             server.transport.write(self.stream.greeting_query())
         else:
-            self.forward(b"", server)
+            self.forward(b"", server, now)
         if self.is_attached():
             self.resume_client()
 
@@ -207,7 +207,7 @@ class ClientLink(Waiter):
 
     # While attached.
 
-    def forward(self, data: bytes, server: ServerLink) -> None:
+    def forward(self, data: bytes, server: ServerLink, now: float) -> None:
         """Translate client bytes and send them to the server."""
         stream = self.stream
         stream.receive(data)
@@ -224,7 +224,7 @@ class ClientLink(Waiter):
         elif stream.waiting:
             self.pause_client()
         elif server.stream.is_idle() and not stream.in_message():
-            self.server_idle(server)
+            self.server_idle(server, now)
 
     def leave(self) -> None:
         """The client sends no more: close once what it asked for is done."""
@@ -236,9 +236,8 @@ class ClientLink(Waiter):
             # It will not end what it has begun, and the server answers a batch only at its end.
             server.transport.write(server.stream.unstick())
 
-    def replied(self, server: ServerLink) -> None:
+    def replied(self, server: ServerLink, now: float) -> None:
         """The server answered one or more queries."""
-        now = monotonic()
         counters = self.pool.counters
         completed = server.stream.completed
         server.stream.completed = 0
@@ -249,7 +248,6 @@ class ClientLink(Waiter):
         counters.database_latency.observe(now - self.sent_at)
         self.asked_at = now
         self.sent_at = now
-        self.progress_at = now
         self.query_cancelled = False
 
     def resume_stream(self, server: ServerLink) -> None:
@@ -258,14 +256,14 @@ class ClientLink(Waiter):
         if self.stream.waiting:
             self.stream.waiting = False
             self.resume_client()
-            self.forward(b"", server)
+            self.forward(b"", server, monotonic())
 
     def server_quiet(self, server: ServerLink) -> None:
         """Nothing is owed any more, and a transaction may be open."""
         if self.leaving:
             self.close("terminated")
 
-    def server_idle(self, server: ServerLink) -> None:
+    def server_idle(self, server: ServerLink, now: float) -> None:
         """No transaction is open and nothing is owed: give the connection back if possible."""
         stream = self.stream
         if stream.error is not None:
@@ -290,9 +288,9 @@ class ClientLink(Waiter):
             return
         if reason or stream.in_message() or server.cancelling:
             return
-        self.release(server)
+        self.release(server, now)
 
-    def release(self, server: ServerLink) -> None:
+    def release(self, server: ServerLink, now: float) -> None:
         """Return the server connection; go on with what the client sent meanwhile."""
         self.stream.detach()
         self.server, stream = None, self.stream
@@ -300,16 +298,16 @@ class ClientLink(Waiter):
             self.journal.returned(self, server)
         if self.write_blocked:
             server.transport.resume_reading()
-        server.returned(monotonic())
+        server.returned(now)
         if stream.held and not self.is_attached() and not self.parked and not self.closed:
-            self.asked_at = monotonic()
-            self.start(stream.held, self.asked_at)
+            self.asked_at = now
+            self.start(stream.held, now)
         if self.reading_paused and self.server is None and not self.parked:
             self.resume_client()
 
     def pin_changed(self, server: ServerLink, reason: str) -> None:
         if self.journal.moves(self):
-            self.server_idle(server)
+            self.server_idle(server, monotonic())
             return
         if reason:
             pins = self.pool.counters.pins_by_reason

@@ -95,15 +95,15 @@ class ServerLink(Connection):
         if stream.error or stream.farewell:
             self.lose(stream.error)
             return
+        now = monotonic()
+        client.progress_at = now
         if stream.completed:
-            client.replied(self)
-        else:
-            client.progress_at = monotonic()
+            client.replied(self, now)
         if stream.resume:
             client.resume_stream(self)
         if self.client is client and stream.is_quiet():
             if stream.is_idle():
-                client.server_idle(self)
+                client.server_idle(self, now)
             else:
                 client.server_quiet(self)
 

@@ -1,4 +1,4 @@
-"""Finds out quickly that a text contains none of a set of words.
+"""Finds out quickly that a text contains none of a set of words, or begins with one of a set.
 
 The table is that of Aho and Corasick ("Efficient string matching", 1975).
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mypy_extensions import i64
 
 _FOUND: Final = 255
+_DEAD: Final = 254
 _SPACE_OR_SEMICOLON: Final = b" \t\n\r\v\f;"
 
 
@@ -52,18 +53,47 @@ def table_of(words: Iterable[bytes]) -> bytes:
     return bytes(table)
 
 
-def has_word(table: bytes, sql: bytes) -> bool:
+def beginnings_of(words: Iterable[bytes]) -> bytes:
+    """Make the table of ``begins_with_word`` for words in lower case; state 254 is a dead end."""
+    table = bytearray([_DEAD]) * (256 * _DEAD)
+    states = 1
+    for word in words:
+        state = 0
+        for place, byte in enumerate(word):
+            following = table[256 * state + byte]
+            if following == _DEAD:
+                last = place == len(word) - 1
+                following = _FOUND if last else states
+                states += not last
+                table[256 * state + byte] = following
+                if 97 <= byte <= 122:
+                    table[256 * state + byte - 32] = following
+            state = following
+    assert states < _DEAD
+    return bytes(table[: 256 * states])
+
+
+def has_word(table: bytes, data: bytes, start: i64, end: i64) -> bool:
     """Whether a text contains one of the words, in any case; semicolons at its end aside."""
-    end: i64 = len(sql)
-    while end > 0 and sql[end - 1] <= 59 and sql[end - 1] in _SPACE_OR_SEMICOLON:
+    while end > start and data[end - 1] <= 59 and data[end - 1] in _SPACE_OR_SEMICOLON:
         end -= 1
-    position: i64 = 0
     state: i64 = 0
-    while position < end:
-        state = table[(state << 8) | sql[position]]
+    while start < end:
+        state = table[(state << 8) | data[start]]
         if state == _FOUND:
             return True
-        position += 1
+        start += 1
+    return False
+
+
+def begins_with_word(table: bytes, data: bytes, start: i64, end: i64) -> bool:
+    """Whether a text begins with one of the words, in any case."""
+    state: i64 = 0
+    while start < end:
+        state = table[(state << 8) | data[start]]
+        if state >= _DEAD:
+            return state == _FOUND
+        start += 1
     return False
 
 

@@ -8,15 +8,13 @@ import pytest
 
 from benchmarks import storm
 from benchmarks.burst import Burst, bursts, length_s, medians, summarise
-from benchmarks.fleet import PROFILES, Plan, Profile, Tally, starts_at
+from benchmarks.fleet import PROFILES, Login, Plan, Profile, Tally, starts_at
 
 
 def plan(rate: float, *, offset: int = 0) -> Plan:
     return Plan(
         port=1,
-        user="app",
-        password="secret",
-        database="app",
+        login=Login(engine="mysql", user="app", password="secret", database="app"),
         profile=Profile("test", 1, 1, 0.0, rate),
         environments=10,
         tls=False,
@@ -75,8 +73,8 @@ def test_calm_and_storm_are_told_apart() -> None:
 
 
 def test_bursts_have_titles_of_their_own_and_a_length() -> None:
-    titles = [one.title for one in bursts(quick=False)]
+    titles = [one.title for one in bursts("postgresql", quick=False)]
     assert len(set(titles)) == len(titles)
-    assert length_s(bursts(quick=True), 1, 4) < 60
+    assert length_s(bursts("postgresql", quick=True), 1, 4) < 60
     slow = Burst(PROFILES[1], 1000, tls=False)
     assert length_s([slow], 1, 1) > 10

@@ -184,7 +184,7 @@ def by_method(
     """Proxies whose clients log in by one method each."""
     with contextlib.ExitStack() as stack:
         made = {}
-        for method in ("caching_sha2_password", "client_ed25519", "sha256_password"):
+        for method in ("caching_sha2_password", "client_ed25519", "parsec", "sha256_password"):
             chosen = mysql_proxy_settings(mysql_server, {"max_connections": 2})
             chosen.certificates = proxy_certificates
             chosen.auth[0]["client_auth"] = method
@@ -212,13 +212,28 @@ def test_methods_with_pymysql(
         assert caught.value.args == (1045, DENIED.format(user, "YES"))
 
 
-@pytest.mark.parametrize("method", ["client_ed25519", "sha256_password"])
+def test_parsec(by_method: dict[str, ProxyProcess]) -> None:
+    proxy = by_method["parsec"]
+    with MysqlClient(proxy.host, proxy.port) as client:
+        client.login("app", "app-secret")
+        assert client.rows("SELECT CURRENT_USER()") == [("app@%",)]
+        client.change_user("app", "app-secret")
+        assert client.rows("SELECT 1") == [("1",)]
+    for password in ("wrong", ""):
+        with MysqlClient(proxy.host, proxy.port) as client, pytest.raises(Refused) as caught:
+            client.login("app", password)
+        # MariaDB itself does not note that a password was used.
+        assert caught.value.args == (1045, "#28000" + DENIED.format("app", "NO"))
+
+
+@pytest.mark.parametrize("method", ["client_ed25519", "parsec", "sha256_password"])
 def test_methods_with_the_mariadb_program(by_method: dict[str, ProxyProcess], method: str) -> None:
     path = shutil.which("mariadb")
     if path is None:
         pytest.skip("NOT TESTED: no mariadb program")
     proxy = by_method[method]
-    command = [path, "--no-defaults", "--ssl", f"--host={proxy.host}", f"--port={proxy.port}"]
+    command = [path, "--no-defaults", "--ssl", "--skip-ssl-verify-server-cert"]
+    command += [f"--host={proxy.host}", f"--port={proxy.port}"]
     command += ["--user=app", "--password=app-secret", "--protocol=tcp", "-N", "-B"]
     command += ["-e", "SELECT CURRENT_USER()"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=30)

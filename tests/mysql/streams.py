@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from proxy.mysql.capabilities import ClientFacts
 from proxy.mysql.client_stream import MysqlClientStream
 from proxy.mysql.lenenc import lenenc, packet
@@ -91,3 +93,25 @@ def result(rows: list[bytes], *, first: int = 1, status: int = 2, columns: int =
 def variable(name: str, value: str) -> bytes:
     """Encode a session-state block of one system variable."""
     return b"\0" + lenenc(lenenc(name.encode()) + lenenc(value.encode()))
+
+
+def attached(capabilities: int, sent: bytes = b"") -> MysqlServerStream:
+    """A server stream whose client has sent a command."""
+    shared = pool_state()
+    server, client = server_stream(shared), client_stream(shared, capabilities)
+    client.attach(server)
+    client.receive(sent or query("SELECT n FROM t"))
+    assert client.to_server
+    return server
+
+
+def answer(server: MysqlServerStream, reply: bytes, cuts: list[int]) -> bytes:
+    """Feed a reply in pieces; what the client gets."""
+    found = b""
+    bounds = [0, *sorted(cut % (len(reply) + 1) for cut in cuts), len(reply)]
+    for start, stop in itertools.pairwise(bounds):
+        if start < stop:
+            server.receive(reply[start:stop])
+            assert not server.error
+            found += server.to_client
+    return found

@@ -52,6 +52,7 @@ METHODS = (
     "caching_sha2_password",
     "mysql_native_password",
     "client_ed25519",
+    "parsec",
     "sha256_password",
 )
 KEYS = KeyPair()
@@ -102,7 +103,7 @@ class Door:
         if isinstance(fetch, FetchTarget):
             return self.profile
         self.asked.append(fetch)
-        return client_secret(self.method, PASSWORD if fetch.user == "app" else None)
+        return client_secret(self.method, PASSWORD if fetch.user == "app" else None, {})
 
 
 def visit(
@@ -149,8 +150,8 @@ def test_the_right_password(method: str, plugin: str, mode: str) -> None:
     assert bool(found.facts.tls) == (mode == "require")
     switched = method not in ("", plugin)
     fast = (method or plugin) == auth.CACHING_SHA2
-    encrypted = 2 * (method == auth.SHA256 and mode == "disable")
-    assert found.facts.sequence == 2 + (mode == "require") + 2 * switched + fast + encrypted
+    more = fast + 2 * ((method == auth.SHA256 and mode == "disable") or method == auth.PARSEC)
+    assert found.facts.sequence == 2 + (mode == "require") + 2 * switched + more
 
 
 @pytest.mark.parametrize("mode", ["disable", "require"])
@@ -163,8 +164,10 @@ def test_an_unknown_user_looks_like_a_wrong_password(method: str, mode: str) -> 
             visit(door, user, password, mode=mode)
         told.append((str(caught.value).replace(user, "?"), door.arrival.sequence))
     assert told[0] == told[1]
-    assert told[0][0] == "Access denied for user '?'@'10.0.0.9' (using password: YES)"
-    # MariaDB's plugin signs with an empty password, too.
+    # Where MariaDB uses parsec, it says so of every password.
+    used = "NO" if method == auth.PARSEC else "YES"
+    assert told[0][0] == f"Access denied for user '?'@'10.0.0.9' (using password: {used})"
+    # With its ed25519 plugin, clients sign with an empty password, too.
     assert told[2][0].endswith("(using password: NO)") == (method != auth.ED25519)
 
 
@@ -238,7 +241,7 @@ def test_a_scramble_of_impossible_length_is_not_asked_about() -> None:
 
 
 def test_no_password_is_not_the_empty_password() -> None:
-    assert not client_secret("", "").known
+    assert not client_secret("", "", {}).known
     with pytest.raises(ClientAuthError):
         visit(Door(), password="")
 

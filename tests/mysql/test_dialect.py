@@ -22,7 +22,7 @@ from proxy.mysql.lenenc import lenenc, packet
 from proxy.mysql.messages import Err, Ok, err_payload, ok_payload, read_err
 from proxy.mysql.pool_state import PoolState
 from proxy.mysql.server_stream import MysqlServerStream
-from proxy.mysql.tracking import TRACKING_SQL
+from proxy.mysql.tracking import tracking_sql
 from proxy.wire.dialect import (
     Arrival,
     Dialect,
@@ -148,7 +148,7 @@ def test_warming_up_asks_what_is_not_known_yet() -> None:
     assert b"information_schema.ROUTINES" in player.feed(table(3))
     users = player.feed(table(3, [b"F", b"locks", b"RETURN GET_LOCK('a', 1)"]))
     assert b"locks".hex().encode() in users
-    assert player.feed(table(3)).endswith(TRACKING_SQL)
+    assert player.feed(table(3)).endswith(tracking_sql(mariadb=False))
     player.feed(packet(DONE, 1))
     facts = player.result
     assert facts == ServerFacts(146, {"sql_mode": "ANSI"})
@@ -157,7 +157,7 @@ def test_warming_up_asks_what_is_not_known_yet() -> None:
     stream = made.server_stream(shared, SESSION, facts)
     assert isinstance(stream, MysqlServerStream)
     again = Player(made.warm_up(shared, SESSION, "", 0.0, limits=False))
-    assert again.opening.endswith(TRACKING_SQL)
+    assert again.opening.endswith(tracking_sql(mariadb=False))
     again.feed(packet(DONE, 1))
     assert again.result == ServerFacts(0, {})
 

@@ -35,5 +35,6 @@ def test_what_is_reframed_is_dropped_all_the_same() -> None:
     assert stream.drop_command(packet(b"0rest", 0)[:7]) == b""
     assert stream.reframing is not None
     assert stream.drop(b"st" + b"next") == b"next"
-    assert stream.reframed == packet(b"headrest", 0)
+    assert stream.take_reframed() == [packet(b"headrest", 0)]
+    assert stream.take_reframed() is None
     assert stream.reframing is None

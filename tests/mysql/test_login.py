@@ -16,6 +16,7 @@ from proxy.mysql.lenenc import packet
 from proxy.mysql.login import ServerLogin, ServerSecret, login
 from proxy.mysql.messages import Err, Ok, err_payload, ok_payload, read_err
 from proxy.wire.steps import TlsFacts
+from tests.mysql import test_parsec as parsec
 from tests.mysql.test_rsa import PEM
 from tests.support.play import Player
 
@@ -119,12 +120,46 @@ def test_the_server_chooses_another_plugin() -> None:
     assert switched("disable", auth.SHA256) == packet(b"\x01", 3)
     assert switched("require", auth.SHA256) == packet(SECRET + b"\0", 4)
     assert len(switched("disable", auth.ED25519)) == 4 + 64
+    assert switched("disable", auth.PARSEC) == packet(b"", 3)
     with pytest.raises(ConnectFailed, match="dialog"):
         switched("disable", "dialog")
 
 
+def begin_parsec(random: bytes) -> Player[ServerLogin]:
+    """Begin to log in to MariaDB, and ask for the ext-salt."""
+    conversation = login(
+        user="app",
+        database="app",
+        pool_capabilities=0,
+        collation=45,
+        tls_mode="disable",
+        unix_socket=False,
+        secret=ServerSecret(password=parsec.PASSWORD),
+        nonce=lambda size: random[:size],
+    )
+    player = Player(conversation)
+    player.feed(greeting(auth.NATIVE))
+    request = handshake.AuthSwitchRequest(auth.PARSEC, parsec.SCRAMBLE)
+    payload = handshake.auth_switch_payload(request)
+    assert payload == b"\xfeparsec\0" + parsec.SCRAMBLE
+    assert player.feed(packet(payload, 2)) == packet(b"", 3)
+    return player
+
+
+def test_parsec_is_answered_as_mariadbs_client_does() -> None:
+    player = begin_parsec(parsec.ANSWER)
+    assert player.feed(packet(b"\x01" + parsec.EXT_SALT, 4)) == packet(parsec.ANSWER, 5)
+    player.feed(packet(DONE, 6))
+    assert player.done
+
+
+def test_an_ext_salt_that_is_none_is_not_followed() -> None:
+    with pytest.raises(ServerProtocolError, match="too many iterations"):
+        begin_parsec(parsec.ANSWER).feed(packet(b"\x01P\x04" + parsec.EXT_SALT[2:], 4))
+
+
 def test_a_plugin_we_do_not_have_is_not_begun_with() -> None:
-    response = response_of(begin("disable").feed(greeting("parsec")), 1)
+    response = response_of(begin("disable").feed(greeting("auth_gssapi_client")), 1)
     assert response.plugin == auth.NATIVE
 
 

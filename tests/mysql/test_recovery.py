@@ -9,7 +9,7 @@ from proxy.mysql.lenenc import lenenc, packet
 from proxy.mysql.pipeline import query as encoded
 from proxy.mysql.recovery import recover
 from proxy.mysql.settings import BASELINE_QUERY
-from proxy.mysql.tracking import TRACKING_SQL
+from proxy.mysql.tracking import tracking_sql
 from tests.mysql.streams import COLUMN, client_stream, command, end, err, ok, pool_state, query
 from tests.mysql.streams import server_stream as fresh
 
@@ -37,7 +37,7 @@ def test_the_first_reset_is_learned_from() -> None:
     server = fresh(shared)
     server.dirty = True
     asked = encoded(BASELINE_QUERY, attributes=False)
-    track = encoded(TRACKING_SQL, attributes=False)
+    track = encoded(tracking_sql(mariadb=False), attributes=False)
     assert recover(server) == command(0x1F) + command(0x02, b"app") + asked + track
     row = packet(lenenc(b"sql_mode") + lenenc(b"ANSI"), 4)
     columns = packet(b"\x02", 1) + packet(COLUMN, 2) + packet(COLUMN, 3)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proxy.mysql.settings import (
     SettingsTable,
     answers,
+    mixes_up,
     question,
     quote_literal,
     read_changes,
@@ -57,12 +58,12 @@ def test_what_changes_unreported_must_be_asked_for() -> None:
     assert question(changes.unknown) == (
         b"SELECT @@session.character_set_connection,@@session.collation_connection"
     )
-    assert answers(changes.unknown, ["latin1", "latin1_bin"], BASELINE) == {
+    assert answers(changes.unknown, ["latin1", "latin1_bin"], BASELINE).values == {
         "character_set_connection": "latin1",
         "collation_connection": "latin1_bin",
     }
-    assert answers({"sql_big_selects"}, ["1"], BASELINE) == {"sql_big_selects": None}
-    assert answers({"sql_big_selects"}, ["0"], BASELINE) == {"sql_big_selects": "OFF"}
+    assert answers({"sql_big_selects"}, ["1"], BASELINE).values == {"sql_big_selects": None}
+    assert answers({"sql_big_selects"}, ["0"], BASELINE).values == {"sql_big_selects": "OFF"}
 
 
 def test_noise_is_dropped_and_one_shot_values_pin() -> None:
@@ -70,7 +71,56 @@ def test_noise_is_dropped_and_one_shot_values_pin() -> None:
     changes = read_changes([*reported, ("timestamp", "1.000000"), ("identity", "7")], BASELINE)
     assert changes.values == {}
     assert changes.pins == ["insert_id", "timestamp"]
-    assert changes.last_insert_id == "7"
+    assert changes.insert_id
+
+
+MIXING = {
+    **BASELINE,
+    "foreign_key_checks": "ON",
+    "profiling": "OFF",
+    "version": "11.8.9-MariaDB-4",
+}
+
+
+@pytest.mark.parametrize("reported", ["autocommit", "foreign_key_checks", "profiling"])
+def test_what_is_reported_under_anothers_name_is_asked_for(reported: str) -> None:
+    changes = read_changes([(reported, "ON"), ("time_zone", "+01:00")], MIXING)
+    assert changes.values == {"time_zone": "+01:00"}
+    assert not changes.pins
+    mixed_up = {"autocommit", "foreign_key_checks", "profiling", "sql_big_selects"}
+    assert changes.unknown == mixed_up
+    found = answers(mixed_up, ["0", "0", "0", "1"], MIXING)
+    assert not found.pins
+    assert found.values == {
+        "autocommit": "OFF",
+        "foreign_key_checks": "OFF",
+        "sql_big_selects": None,
+    }
+    assert answers(mixed_up, ["1", "1", "1", "1"], MIXING).pins == ["profiling"]
+
+
+@pytest.mark.parametrize("reported", ["identity", "insert_id", "last_insert_id", "timestamp"])
+def test_what_runs_on_and_may_be_another_pins_and_is_asked_for(reported: str) -> None:
+    changes = read_changes([(reported, "5")], MIXING)
+    assert changes.pins == ["insert_id" if reported == "insert_id" else "timestamp"]
+    assert changes.insert_id
+
+
+@pytest.mark.parametrize(
+    ("version", "mixing"),
+    [
+        ("11.8.9-MariaDB-4", True),
+        ("11.1.2-MariaDB", True),
+        ("12.0.1-MariaDB", True),
+        ("11.0.6-MariaDB", False),
+        ("10.11.19-MariaDB-0+deb12u1", False),
+        ("9.7.4", False),
+        ("12.0.0", False),
+        ("", False),
+    ],
+)
+def test_which_servers_mix_variables_up(version: str, mixing: bool) -> None:
+    assert mixes_up(version) == mixing
 
 
 def test_an_alias_is_kept_where_the_server_knows_no_other_name() -> None:
@@ -94,6 +144,11 @@ def test_an_alias_is_kept_where_the_server_knows_no_other_name() -> None:
             {},
             {"character_set_connection": "latin1", "collation_connection": "latin1_bin"},
             b"SET @@session.collation_connection='latin1_bin'",
+        ),
+        (
+            {},
+            {"character_set_server": "latin1", "collation_server": "latin1_bin"},
+            b"SET @@session.collation_server='latin1_bin'",
         ),
         (
             {"max_join_size": "5", "sql_big_selects": "OFF"},

@@ -12,6 +12,7 @@ from proxy.mysql.lenenc import read_lenenc, read_lenenc_int
 from proxy.mysql.settings import Settings, SettingsTable
 from proxy.mysql.tracking import Track, read_track
 from tests.support import mysql_messages as wire
+from tests.support.local_mysql import MARIADB
 from tests.support.mysql_wire import MysqlClient, Refused
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
     from tests.support.mysql_servers import MysqlServer
 
-TRACK_ALL = (
-    "SET session_track_system_variables='*', session_track_schema=ON,"
-    " session_track_state_change=ON, session_track_transaction_info='CHARACTERISTICS'"
-)
 UNCARRIED = {
     "identity",
     "insert_id",
@@ -58,6 +55,11 @@ CHOICES = [
     "SET completion_type='CHAIN'",
     "SET sql_auto_is_null=1",
     "SET foreign_key_checks=0",
+    "SET sql_safe_updates=1",
+    "SET unique_checks=0",
+    "SET character_set_server=latin1",
+    "SET collation_server=gbk_chinese_ci",
+    "SET character_set_server=utf8mb4",
     "SET wait_timeout=77",
     "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
     "SET SESSION TRANSACTION READ ONLY",
@@ -101,7 +103,7 @@ class Session:
             "app",
             capabilities=wire.BASE | wire.DEPRECATE_EOF | wire.SESSION_TRACK,
         )
-        self.run(TRACK_ALL)
+        self.run(tracking.tracking_sql(mariadb=server.kind == MARIADB))
 
     def run(self, sql: str | bytes) -> Track:
         """Run a statement; gives what its last OK reports."""
@@ -157,7 +159,7 @@ def change(
     if changes.unknown:
         _, row = session.row(settings.question(changes.unknown))
         values = [value.decode() if value is not None else None for value in row]
-        held = table.updated(held, settings.answers(changes.unknown, values, baseline))
+        held = table.updated(held, settings.answers(changes.unknown, values, baseline).values)
     return held
 
 
@@ -208,16 +210,53 @@ def names(track: Track) -> set[str]:
     return {name for name, _ in track.variables} - {"statement_id"}
 
 
-def test_set_names_does_not_report_the_collation(sessions: list[Session]) -> None:
+def test_set_names_does_not_report_the_collation(
+    sessions: list[Session], mysql_server: MysqlServer
+) -> None:
     track = sessions[0].run("SET NAMES latin1")
     assert names(track) == {
         "character_set_client",
         "character_set_connection",
         "character_set_results",
     }
+    mixed_up = settings.mixes_up(mysql_server.version)
     assert names(sessions[0].run("SET collation_connection=utf8mb4_bin")) == {
-        "collation_connection"
+        "character_set_connection" if mixed_up else "collation_connection"
     }
+
+
+def test_what_is_reported_under_anothers_name(
+    sessions: list[Session], mysql_server: MysqlServer
+) -> None:
+    if not settings.mixes_up(mysql_server.version):
+        pytest.skip("this server tells every variable apart")
+    first, fresh = sessions[0], sessions[1].variables()
+    for name in settings.MIXED_UP & fresh.keys():
+        try:
+            track = first.run(f"SET @@session.{name}={'OFF' if fresh[name] == 'ON' else 'ON'}")
+        except Refused:
+            continue  # Not for everybody to set.
+        assert names(track) == {"autocommit"}
+        changes = settings.read_changes(track.variables, fresh)
+        assert changes.unknown >= settings.MIXED_UP & fresh.keys()
+
+
+def test_every_variable_is_reported_under_its_name_or_asked_for(
+    sessions: list[Session], mysql_server: MysqlServer
+) -> None:
+    baseline = sessions[1].variables()
+    for name, value in baseline.items():
+        if name in settings.NEVER_CARRIED:
+            continue
+        for sql in (f"SET @@session.{name}=@@session.{name}", f"SET @@session.{name}=DEFAULT"):
+            try:
+                track = sessions[0].run(sql)
+            except Refused:
+                continue  # No variable of the session's, or not for everybody to set.
+            changes = settings.read_changes(track.variables, baseline)
+            kept = {*changes.values, *changes.unknown}
+            canonical = {name, *(alias for own, alias in settings.ALIASES.items() if own == name)}
+            assert changes.pins or kept & canonical, (sql, value)
 
 
 @pytest.mark.parametrize("sql", ["SELECT @y:=2", "SELECT 3 INTO @z", "DO GET_LOCK('tidegate',1)"])

@@ -61,7 +61,7 @@ class Client:
         """Go on without a server."""
         self.events.append(data)
 
-    def forward(self, data: bytes, server: object) -> None:
+    def forward(self, data: bytes, server: object, now: float) -> None:
         """Go on with one."""
         self.events.append((data, server))
 

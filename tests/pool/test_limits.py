@@ -98,7 +98,7 @@ def test_never_above_the_budget_and_everybody_is_served(seed: int) -> None:
             link = done.server
             assert link is not None
             link.stream.pipeline.pop()  # type: ignore[attr-defined]
-            done.server_idle(link)
+            done.server_idle(link, now)
             served += 1
         for pool in pools:
             links.update(link for link in pool.idle)  # type: ignore[misc]

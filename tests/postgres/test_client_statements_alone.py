@@ -10,7 +10,7 @@ from proxy.postgres import pipeline as pl
 from proxy.postgres.client_statements import ClientStatements
 from proxy.postgres.constants import IN_FAILED_TRANSACTION, IN_TRANSACTION
 from proxy.postgres.pool_state import PoolState
-from proxy.postgres.prepared import STALE_NAME, Preparation, Statement
+from proxy.postgres.prepared import STALE_NAME, UNKNOWN, Preparation, Statement
 from tests.postgres.streams import make_server
 from tests.support import messages as wire
 
@@ -73,7 +73,7 @@ def test_parse_while_the_server_discards_is_not_remembered(server: PostgresServe
     mine = ClientStatements()
     server.pipeline.skipping = True
     mine.parse(server, b"s", made())
-    mine.parse_unnamed(server, made())
+    mine.change_unnamed(server, pl.PARSE, made())
     assert mine.named == {}
     assert mine.unnamed is None
     assert server.statements.names == {}
@@ -135,12 +135,45 @@ def test_an_unnamed_statement_that_was_not_parsed(
 ) -> None:
     """A Parse that fails drops the one before; one that is never read does not."""
     mine, first, second = ClientStatements(), made("SELECT 1"), made("SELECT 2")
-    mine.parse_unnamed(server, first)
-    mine.parse_unnamed(server, second)
-    preparation = server.pipeline.pending()[1].preparation
-    assert preparation is not None
-    mine.restore_unnamed(preparation, failed=failed)
+    mine.change_unnamed(server, pl.PARSE, first)
+    server.pipeline.pop()
+    if not failed:
+        server.pipeline.push(pl.EXECUTE_REPLY)
+    mine.change_unnamed(server, pl.PARSE, second)
+    mine.restore_unnamed(server, server.pipeline.fail())
     assert mine.unnamed is (None if failed else first)
+    assert server.unnamed is UNKNOWN
+
+
+@pytest.mark.parametrize("kind", [pl.PARSE, pl.CLOSE, pl.QUERY])
+def test_an_unnamed_statement_changed_behind_one_that_was_not_parsed(
+    server: PostgresServerStream, kind: int
+) -> None:
+    """What comes after the Sync counts, and brings back what there was when it is discarded."""
+    mine, first, second, third = ClientStatements(), made("1"), made("2"), made("3")
+    mine.change_unnamed(server, pl.PARSE, first)
+    server.pipeline.pop()
+    server.pipeline.push(pl.EXECUTE_REPLY)
+    mine.change_unnamed(server, pl.PARSE, second)
+    server.pipeline.push(pl.SYNC_REPLY)
+    server.pipeline.push(pl.EXECUTE_REPLY)
+    mine.change_unnamed(server, kind, third if kind == pl.PARSE else None)
+    mine.restore_unnamed(server, server.pipeline.fail())
+    assert mine.unnamed is server.unnamed is (third if kind == pl.PARSE else None)
+    server.pipeline.pop()
+    mine.restore_unnamed(server, server.pipeline.fail())
+    assert mine.unnamed is first
+
+
+def test_a_simple_query_behind_one_that_was_not_parsed(server: PostgresServerStream) -> None:
+    mine = ClientStatements()
+    server.pipeline.push(pl.EXECUTE_REPLY)
+    mine.change_unnamed(server, pl.PARSE, made())
+    server.pipeline.push(pl.SYNC_REPLY)
+    server.pipeline.push(pl.QUERY_REPLY)
+    mine.unnamed = server.unnamed = None
+    mine.restore_unnamed(server, server.pipeline.fail())
+    assert mine.unnamed is server.unnamed is None
 
 
 @pytest.mark.parametrize(

@@ -203,13 +203,18 @@ class LocalPostgres:
 
 @contextlib.contextmanager
 def local_postgres(
-    bin_dir: Path, hba: list[str], settings: dict[str, str]
+    bin_dir: Path, hba: list[str], settings: dict[str, str], port: int = 0
 ) -> Iterator[LocalPostgres]:
-    """Give a server that is created but not started, in a folder that is removed at the end."""
+    """Give a server that is created but not started, in a folder that is removed at the end.
+
+    A ``port`` of 0 is any that is free.
+    """
     # A Unix socket's path may not exceed 107 bytes, so the folder's name is short.
     base = Path(tempfile.mkdtemp(prefix="tgpg", dir="/tmp"))
     base.chmod(0o755)
-    local = LocalPostgres(base=base, bin_dir=bin_dir, hba=hba, settings=settings)
+    local = LocalPostgres(
+        base=base, bin_dir=bin_dir, hba=hba, settings=settings, port=port or free_port()
+    )
     try:
         local.create()
         yield local

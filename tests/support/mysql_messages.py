@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LONG_PASSWORD, FOUND_ROWS, LONG_FLAG, WITH_DB = 1, 2, 4, 8
 LOCAL_FILES, PROTOCOL_41, SSL, TRANSACTIONS = 1 << 7, 1 << 9, 1 << 11, 1 << 13
@@ -162,6 +163,16 @@ def scramble(plugin: str, password: str, salt: bytes) -> bytes:
     once = hashlib.sha256(secret).digest()
     twice = hashlib.sha256(once).digest()
     return _xor(once, hashlib.sha256(twice + salt).digest())
+
+
+def parsec_answer(password: str, server_scramble: bytes, ext_salt: bytes) -> bytes:
+    """Answer a challenge of MariaDB's parsec, once the server has sent the ext-salt."""
+    assert ext_salt[:1] == b"P", ext_salt
+    iterations = 1024 << ext_salt[1]
+    secret = hashlib.pbkdf2_hmac("sha512", password.encode(), ext_salt[2:], iterations, 32)
+    scramble = bytes(range(32))
+    key = Ed25519PrivateKey.from_private_bytes(secret)
+    return scramble + key.sign(server_scramble + scramble)
 
 
 def encrypted(password: str, salt: bytes, public_key: bytes) -> bytes:

@@ -13,7 +13,7 @@ from proxy.mysql.client_stream import MysqlClientStream
 from proxy.mysql.pool_state import PoolState
 from proxy.mysql.server_stream import MysqlServerStream
 from proxy.mysql.settings import BASELINE_QUERY
-from proxy.mysql.tracking import TRACKING_SQL
+from proxy.mysql.tracking import tracking_sql
 from proxy.wire.dialect import Login, ServerSession
 from proxy.wire.stream import NEED_BYTES, NEED_SERVER
 from tests.support import mysql_messages as wire
@@ -54,7 +54,7 @@ class Connection:
             relay.shared.learn_baseline({str(n).lower(): str(v or "") for n, v in variables})
             found = self.client.query("SHOW WARNINGS")
             relay.shared.learn_no_warnings([packet.payload for packet in found])
-        self.client.query(TRACKING_SQL)
+        self.client.query(tracking_sql(mariadb=relay.shared.mariadb))
         self.stream = MysqlServerStream(
             relay.shared,
             ServerSession(

@@ -59,6 +59,12 @@ class MysqlServer:
         """Its TLS files; ``None`` where the tests do not control it."""
         return self.local.certificates if self.local else None
 
+    @property
+    def version(self) -> str:
+        """What it says of its version."""
+        [[version]] = self.admin("SELECT VERSION()")
+        return version or ""
+
     def password(self, user: str) -> str:
         """Give a user's password."""
         return USERS.get(user, self.superuser_password)

@@ -180,8 +180,13 @@ class MysqlClient:
                 return packet
             if kind == 0xFE:
                 plugin, salt = rest.split(b"\0", 1)
+                if plugin == b"parsec":
+                    self.send(b"", self.sequence)
+                    continue
                 salt = salt.rstrip(b"\0")
                 self.send(wire.scramble(plugin.decode(), password, salt), self.sequence)
+            elif rest[:1] == b"P":
+                self.send(wire.parsec_answer(password, salt, rest), self.sequence)
             elif rest == b"\x04":
                 self._full_authentication(password, salt)
             else:

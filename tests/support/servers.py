@@ -207,14 +207,19 @@ def _container() -> Iterator[PostgresServer | None]:
 
 @contextlib.contextmanager
 def own_server(
-    bin_dir: Path, *, hba: tuple[str, ...] = (), settings: dict[str, str] | None = None
+    bin_dir: Path,
+    *,
+    hba: tuple[str, ...] = (),
+    settings: dict[str, str] | None = None,
+    port: int = 0,
 ) -> Iterator[PostgresServer]:
     """Start a server that the caller may stop, freeze and configure. Raises ``NoServer``.
 
     ``hba`` are lines put in front of ``pg_hba.conf``; ``settings`` go to ``postgresql.conf``.
+    A ``port`` of 0 is any that is free.
     """
     rules = [*hba, *_rules(("127.0.0.1/32", "::1/128"))]
-    with local_postgres(bin_dir, rules, settings or {}) as local:
+    with local_postgres(bin_dir, rules, settings or {}, port) as local:
         server = PostgresServer(host="127.0.0.1", port=local.port, local=local)
         local.start(server.answers)
         prepare(server)
