@@ -31,6 +31,11 @@ class ExecuteTypes:
         """The types; ``None`` if there are none."""
         self.bulk = bulk
 
+    @property
+    def end(self) -> int:
+        """Position behind what says whether types follow."""
+        return self.flag + (2 if self.bulk else 1)
+
 
 def execute_types(payload: bytes, parameters: int, *, attributes: bool) -> ExecuteTypes | None:
     """Find the parameter types in a command for a statement with this many parameters.

@@ -125,7 +125,8 @@ class MysqlClientStream(StatementStream):
     def in_message(self) -> bool:
         server = self.server
         filing = server is not None and server.phase == FILE and not server.swallowing
-        return self.remain > 0 or self.continued or (filing and not self.file_sent)
+        passing = self.remain > 0 or self.continued or self.reframing is not None
+        return passing or (filing and not self.file_sent)
 
     def greeting_query(self) -> bytes:
         server = self.server
@@ -163,7 +164,7 @@ class MysqlClientStream(StatementStream):
         end: i64 = len(data)
         pos: i64 = 0
         start: i64 = 0
-        parts: list[bytes] | None = None
+        parts = self.take_reframed()
         if self.remain > 0:
             pos = self.remain if self.remain < end else end
             self.remain -= pos
@@ -206,8 +207,8 @@ class MysqlClientStream(StatementStream):
                     if not replacement and (stop > end or length == MAX_PAYLOAD_BYTES):
                         # Dealt with here: the server must not get the rest of it either.
                         start = end - len(self.drop_command(data[pos:]))
-                        stop = start
-                        length = 0
+                        parts += self.take_reframed() or []
+                        stop, length = start, 0
                 self.continued = length == MAX_PAYLOAD_BYTES
                 if self.terminated or self.errand is not None:
                     pos = start

@@ -47,6 +47,7 @@ CATALOGUE: Final = 13
 NO_NAMES: Final[frozenset[bytes]] = frozenset()
 NO_VARIABLES: Final[frozenset[str]] = frozenset()
 """Shared by idle sessions, of which there are many: an empty set is 216 bytes."""
+_QUERY_INTERRUPTED: Final = 1317
 MOST_ANSWER_BYTES: Final = 1 << 20
 """Most that is kept of the answer to a question of ours."""
 
@@ -65,6 +66,10 @@ class Question:
         """Part of the reply is missing from ``payloads``."""
         self.error = b""
         """Payload of the ERR packet it ended with."""
+
+    def interrupted(self) -> bool:
+        """Whether a KILL QUERY ended it."""
+        return int.from_bytes(self.error[1:3], "little") == _QUERY_INTERRUPTED
 
     def keep(self, payload: bytes) -> None:
         """Keep one packet of the reply, if there is room."""

@@ -42,6 +42,7 @@ from proxy.mysql.constants import (
     SERVER_SESSION_STATE_CHANGED,
     SERVER_STATUS_NO_BACKSLASH_ESCAPES,
 )
+from proxy.mysql.dropping_stream import DroppingStream
 from proxy.mysql.inspection import look_closely
 from proxy.mysql.lenenc import lenenc, packet
 from proxy.mysql.messages import Ok, eof_payload, err_payload, ok_payload, only_statement_id
@@ -52,7 +53,7 @@ from proxy.mysql.session import Session
 from proxy.mysql.session_state import MULTI_STATEMENTS, STATEMENT_OUTCOME
 from proxy.mysql.suspicion import is_plain, is_suspicious
 from proxy.wire.dialect import Kill, LogInAgain, Move
-from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER, ClientStream
+from proxy.wire.stream import NEED_BYTES, NEED_NOTHING, NEED_SERVER
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -67,7 +68,7 @@ _REPLICATION: Final = frozenset(
 )
 
 
-class RestingStream(ClientStream):
+class RestingStream(DroppingStream):
     """The part of a client's protocol state that needs no server connection."""
 
     def __init__(self, shared: PoolState, facts: ClientFacts, schema: bytes) -> None:
@@ -84,16 +85,10 @@ class RestingStream(ClientStream):
         self.attributes = bool(facts.capabilities & CLIENT_QUERY_ATTRIBUTES)
         self.statements: dict[int, ClientStatement] = {}
         self.prepared_last: ClientStatement | None = None
-        self.dropping = 0
-        """Bytes still to be dropped of a command that has been answered here."""
         self.harmless = b""
         """A command that was looked at before a server connection was taken for it."""
         self.plain_bytes: i64 = 0
         """Bytes of a plain query that ``held`` begins with, if it does."""
-        self.drop_continues = False
-        """The packet being dropped is continued by the next one."""
-        self.drops_file = False
-        """A file that the server no longer wants is dropped up to the empty packet behind it."""
 
     def demand(self, data: bytes) -> int:
         """Look at the first commands; those that need no server are answered here.
@@ -102,7 +97,7 @@ class RestingStream(ClientStream):
         """
         self.to_client = b""
         self.plain_bytes = 0
-        if self.errand is not None:
+        if self.has_errand():
             return NEED_NOTHING
         while True:
             data = self.drop(data)
@@ -117,41 +112,19 @@ class RestingStream(ClientStream):
                 return NEED_NOTHING
             if len(data) < length + 4 and len(data) < HOLD_LIMIT_BYTES:
                 return NEED_BYTES
-            if self.is_plain_query(data, 0, length + 4):
+            if self.session.schema and self.is_plain_query(data, 0, length + 4):
                 self.plain_bytes = length + 4
                 return NEED_SERVER
             if not self.answered_alone(data[4], data[4 : 4 + length], attached=False):
                 alone = self.session.schema or not self.chooses(data[4 : 4 + length])
                 return NEED_SERVER if alone else NEED_NOTHING
             self.held = data = self.drop_command(data)
-            if self.terminated or self.errand is not None:
+            if self.terminated or self.has_errand():
                 return NEED_NOTHING
 
-    def drop(self, data: bytes) -> bytes:
-        """Drop what still comes of a command that has been answered here."""
-        while self.dropping or self.drop_continues or self.drops_file:
-            if not self.dropping:
-                if len(data) < 4:
-                    break
-                self.begin_dropping(data)
-            dropped = min(self.dropping, len(data))
-            self.dropping -= dropped
-            data = data[dropped:]
-            if self.dropping:
-                break
-        return data
-
-    def drop_command(self, data: bytes) -> bytes:
-        """Drop the command that ``data`` begins with, be it there or not; return what follows."""
-        self.begin_dropping(data)
-        return self.drop(data)
-
-    def begin_dropping(self, data: bytes) -> None:
-        length = int.from_bytes(data[:3], "little")
-        self.dropping = length + 4
-        if length == 0 and not self.drop_continues:
-            self.drops_file = False
-        self.drop_continues = length == MAX_PAYLOAD_BYTES
+    def has_errand(self) -> bool:
+        # A type checker takes an attribute not to change between two looks, but not a method.
+        return self.errand is not None
 
     def in_order(self, sequence: int, length: int) -> bool:
         """Check the header of a command's first packet."""

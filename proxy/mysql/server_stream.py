@@ -139,10 +139,13 @@ class MysqlServerStream(ReplyStream):
         resets = purpose == pl.CLEAN or purpose == pl.RESET or purpose == pl.AFTER_RESET
         if resets and (question.error or question.too_long):
             # A late KILL QUERY, perhaps. Nobody knows what holds here, and nothing is learned.
-            self.spoilt = True
+            again = client is None and question.interrupted()
+            self.dirty = self.dirty or again
+            self.spoilt = self.spoilt or not again
             if client is not None:
                 self.error = "the reset of the connection failed"
-        elif purpose == pl.AFTER_RESET:
+        elif purpose == pl.AFTER_RESET and not (self.dirty or self.spoilt):
+            # The reset itself has succeeded.
             self.settings = self.shared.learn_after_reset(question)
             if client is not None:
                 client.session.settings = self.settings
@@ -150,7 +153,7 @@ class MysqlServerStream(ReplyStream):
             return
         elif client is not None:
             client.question_answered(question)
-        elif question.error:
+        elif question.error and not question.interrupted():
             self.spoilt = True
 
     def heard_alone(self, track: bytes) -> None:

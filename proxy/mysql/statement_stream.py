@@ -30,6 +30,7 @@ from proxy.mysql.literals import own_ids, with_literals
 from proxy.mysql.messages import Ok
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.prepared import Statement
+from proxy.mysql.reframing import Reframing
 from proxy.mysql.resting_stream import RestingStream
 from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.settings import PARSE_TIME, replay_sql
@@ -214,23 +215,25 @@ class StatementStream(RestingStream):
             statement.types = sent.types
         elif sent is not None and statement.types is not None and held.types != statement.types:
             insert = statement.types
-        if length + len(insert) >= MAX_PAYLOAD_BYTES and insert:
-            self.answer_error(
-                1235, "42000", "Tidegate needs the parameter types with executions of 16 MiB"
-            )
-            return b""
         held.types = statement.types
+        whole = len(payload) == length and length < MAX_PAYLOAD_BYTES
         payload = payload[:1] + held.number.to_bytes(4, "little") + payload[5:]
         if insert and sent is not None:
-            payload = with_types(payload, sent, insert)
-            length += len(insert)
+            head = with_types(payload[: sent.end], sent, insert)
+            if length + len(insert) >= MAX_PAYLOAD_BYTES and not whole:
+                self.reframing = Reframing(head, sent.end)
+            payload = head + payload[sent.end :]
         flags = payload[5] if len(payload) > 5 else 0  # The server says what is wrong with it.
         cursor = code == COM_STMT_EXECUTE and bool(flags & CURSOR_TYPE_READ_ONLY)
         self.executing = statement if cursor else None
         session.hold(statement.number, False)
         session.begins(effects)
         server.push(Reply(pl.RESULT, None, None, cursor))
-        return length.to_bytes(3, "little") + b"\0" + payload
+        if self.reframing is not None:
+            return b""
+        if whole:
+            return packet(payload, 0)
+        return (length + len(insert)).to_bytes(3, "little") + b"\0" + payload
 
     def effects_now(self, statement: ClientStatement) -> Effects | None:
         """What executing a statement may do, with stored programs as they are by now."""
@@ -348,6 +351,8 @@ class StatementStream(RestingStream):
             or server.settings is not session.settings
             or server.user_variables is not session.user_variables
             or server.schema != session.schema
+            or not session.schema  # It may be choosing one.
+            or session.due.catalogue is not None
         ):
             return False
         session.begins(None)

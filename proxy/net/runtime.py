@@ -21,6 +21,7 @@ COMPILED_MODULES: Final = (
     "proxy.mysql.binary_protocol",
     "proxy.mysql.client_statements",
     "proxy.mysql.client_stream",
+    "proxy.mysql.dropping_stream",
     "proxy.mysql.effects",
     "proxy.mysql.inspection",
     "proxy.mysql.lenenc",

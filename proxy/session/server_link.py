@@ -228,7 +228,7 @@ class ServerLink(Connection):
             self.transport.write(message)
             return
         self.recovering_since = 0.0
-        if stream.is_idle() and stream.reusable():
+        if stream.is_idle() and stream.reusable() and not stream.needs_cleaning():
             self.pool.give(self, monotonic())
         else:
             self.retire("not clean after its client left")

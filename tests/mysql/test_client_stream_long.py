@@ -151,7 +151,27 @@ def test_a_statement_of_unknown_text_is_never_prepared_again() -> None:
     assert to_client[4] == 0xFF
 
 
-def test_types_that_make_an_execution_too_long_are_an_error() -> None:
+def without_types(length: int) -> bytes:
+    """Encode an execution of a statement with one BLOB, its types left out, of this length."""
+    head = b"\x17" + struct.pack("<IBI", 1, 0, 1) + b"\0\0"
+    size = length - len(head) - 9
+    return head + b"\xfe" + size.to_bytes(8, "little") + b"v" * size
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        MAX_PAYLOAD_BYTES - 3,
+        MAX_PAYLOAD_BYTES - 2,
+        MAX_PAYLOAD_BYTES - 1,
+        MAX_PAYLOAD_BYTES,
+        MAX_PAYLOAD_BYTES + 1,
+        2 * MAX_PAYLOAD_BYTES - 2,
+        2 * MAX_PAYLOAD_BYTES,
+    ],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_types_are_put_into_an_execution_of_any_length(length: int, whole: bool) -> None:
     server, client = attached()
     feed(client, command(0x16, b"SELECT ?"))
     server.receive(prepared(10, 1))
@@ -161,14 +181,26 @@ def test_types_that_make_an_execution_too_long_are_an_error() -> None:
     client.detach()
     other = server_stream(client.shared)
     client.attach(other)
-    value = b"\xfd\xff\xff\xff" + bytes(MAX_PAYLOAD_BYTES)
-    execute = packet(b"\x17" + head + b"\0\0" + value, 0)
-    client.receive(execute)
+    execute = without_types(length)
+    data = packet(execute, 0)
+    first = len(data) if whole else HOLD_LIMIT_BYTES + 4
+    client.receive(data[:first])
+    assert client.to_server == command(0x16, b"SELECT ?")
     other.receive(prepared(11, 1))
     client.waiting = False
-    to_server, to_client = feed(client, query("SELECT 1"))
-    assert to_client[4:7] == b"\xff" + (1235).to_bytes(2, "little")
-    assert to_server == query("SELECT 1")
+    client.receive(b"")
+    sent = client.to_server
+    assert whole or client.in_message()
+    sent += feed(client, data[first:])[0]
+    number = struct.pack("<I", 11)
+    assert sent == packet(execute[:1] + number + execute[5:11] + b"\x01\xfc\0" + execute[12:], 0)
+    assert not client.in_message()
+    other.receive(result([b"a"]))
+    assert feed(client, query("SELECT 1"))[0] == query("SELECT 1")
+    # Where the server has the types already, nothing is changed.
+    other.receive(result([b"1"]))
+    sent, _ = feed(client, data)
+    assert sent == packet(execute[:1] + number + execute[5:], 0)
 
 
 def test_a_file_packet_of_full_length_does_not_end_the_file() -> None:
@@ -264,6 +296,22 @@ def test_16_mib_there_and_back(roomy: MysqlServer, size: int, capabilities: int)
     rows = packet(direct[-2].payload, direct[-2].sequence)
     assert found.endswith(rows + packet(direct[-1].payload, direct[-1].sequence))
     assert session.query("SELECT 1", relay.connections[0])[-2].payload == b"\x011"
+    relay.close()
+
+
+@pytest.mark.parametrize("more", [-3, -2, -1, 0, 1])
+@pytest.mark.parametrize("packets", [1, 2])
+def test_executions_without_types_elsewhere(roomy: MysqlServer, more: int, packets: int) -> None:
+    relay = Relay(roomy)
+    one, two = relay.connections
+    session = Session(relay, wire.BASE | BOTH)
+    session.exchange(b"\x16SELECT CONCAT(LENGTH(?), '')", one)
+    typed = b"\x17" + struct.pack("<IBI", 1, 0, 1) + b"\0\x01\xfc\0\x01a"
+    assert session.exchange(typed, one)[-2].payload == b"\0\0\x011"
+    execute = without_types(packets * MAX_PAYLOAD_BYTES + more)
+    for connection in (two, one, two):
+        found = session.exchange(execute, connection)
+        assert found[-2].payload == b"\0\0\x08%d" % (len(execute) - 21), connection
     relay.close()
 
 

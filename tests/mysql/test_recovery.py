@@ -58,12 +58,52 @@ def test_nothing_is_learned_from_a_reset_that_was_killed(attached: bool) -> None
     server.dirty = True
     recover(server)
     server.receive(ok() + ok() + err(errno=1317) + ok())
-    assert not server.reusable()
     assert bool(server.error) is attached  # Its session's variables are not known either.
+    assert server.reusable() is not attached
     assert shared.after_reset is None
     other = fresh(shared)
     other.dirty = True
     assert encoded(BASELINE_QUERY, attributes=False) in recover(other)
+
+
+@pytest.mark.parametrize("killed", range(4))
+def test_a_reset_that_was_killed_is_made_again(killed: int) -> None:
+    shared = pool_state()
+    server = fresh(shared)
+    server.dirty = True
+    first = recover(server)
+    row = packet(lenenc(b"sql_mode") + lenenc(b"ANSI"), 4)
+    columns = packet(b"\x02", 1) + packet(COLUMN, 2) + packet(COLUMN, 3)
+    replies = [ok(), ok(), columns + row + end(5), ok()]
+    server.receive(b"".join([*replies[:killed], err(errno=1317), *replies[killed + 1 :]]))
+    assert server.is_quiet()
+    assert server.needs_cleaning()
+    again = recover(server)
+    learned = killed == 3
+    assert (shared.after_reset is not None) is learned
+    assert (again == first) is not learned
+    server.receive(b"".join([ok(), ok(), ok()] if learned else replies))
+    assert server.is_idle()
+    assert server.reusable()
+    assert not server.needs_cleaning()
+    assert recover(server) == b""
+
+
+def test_a_rollback_that_was_killed_is_made_again() -> None:
+    shared = pool_state()
+    server = fresh(shared)
+    server.failed = True
+    assert recover(server) == query("ROLLBACK")
+    server.receive(err(errno=1317))
+    assert command(0x1F) in recover(server), "a reset rolls back as well"
+
+
+def test_a_reset_that_fails_otherwise_is_not_made_again() -> None:
+    server = fresh(pool_state())
+    server.dirty = True
+    recover(server)
+    server.receive(ok() + err(errno=1049) + ok() + ok())
+    assert not server.reusable()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 40])

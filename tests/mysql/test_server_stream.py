@@ -64,6 +64,17 @@ def test_a_failed_cleaning_spoils_the_connection() -> None:
     assert not server.reusable()
 
 
+def test_a_probe_that_a_late_kill_query_hits_has_done_its_work() -> None:
+    server = server_stream(pool_state())
+    server.probe()
+    server.receive(err(errno=1317))
+    assert server.reusable()
+    assert server.recover() == query("ROLLBACK"), "nobody knows whether a transaction is open"
+    server.probe()
+    server.receive(ok() + err(errno=1064))
+    assert not server.reusable()
+
+
 def prepared_reply(number: int, parameters: int, columns: int) -> bytes:
     """Encode the response to COM_STMT_PREPARE on a connection with DEPRECATE_EOF."""
     head = b"\0" + number.to_bytes(4, "little") + columns.to_bytes(2, "little")

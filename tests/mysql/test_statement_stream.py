@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from tests.mysql.streams import BOTH
+from tests.mysql.streams import BOTH, client_stream, ok, pool_state, query, server_stream
 from tests.support import mysql_messages as wire
 from tests.support.mysql_relay import Relay, Session
 
@@ -92,3 +92,19 @@ def test_after_the_first_get_diagnostics_the_session_stays(mysql_server: MysqlSe
     session.exchange(b"\x1f")
     assert session.stream.pin_reason() == ""
     relay.close()
+
+
+def test_the_next_command_waits_until_what_was_redefined_is_known() -> None:
+    shared = pool_state()
+    server, client = server_stream(shared), client_stream(shared)
+    client.attach(server)
+    client.receive(query("CREATE FUNCTION f() RETURNS INT RETURN GET_LOCK('a', 0)"))
+    client.receive(query("SELECT f()"))
+    assert client.waiting, "one command at a time"
+    server.receive(ok())
+    client.waiting = False
+    client.receive(b"")
+    assert b"information_schema.ROUTINES" in client.to_server
+    assert b"SELECT f()" not in client.to_server
+    assert client.waiting
+    assert not client.to_client
