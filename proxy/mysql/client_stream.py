@@ -32,12 +32,13 @@ from proxy.mysql.literals import Literal, outcomes, own_ids, with_literals
 from proxy.mysql.messages import Ok, read_err
 from proxy.mysql.packet_stream import FILE
 from proxy.mysql.pipeline import Reply
+from proxy.mysql.plain_stream import PlainStream
 from proxy.mysql.query_attributes import text_start
 from proxy.mysql.recovery import reset
 from proxy.mysql.reply import error_packet
 from proxy.mysql.server_stream import MysqlServerStream
 from proxy.mysql.session_state import MULTI_STATEMENTS, SESSION_POOLING
-from proxy.mysql.statement_stream import OF_STATEMENTS, StatementStream
+from proxy.mysql.statement_stream import OF_STATEMENTS
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -54,7 +55,7 @@ _KEEPING: Final = (COM_INIT_DB, COM_PING, COM_SET_OPTION)
 _KINDS: Final = {COM_FIELD_LIST: pl.DEFINITIONS, COM_STATISTICS: pl.TEXT}
 
 
-class MysqlClientStream(StatementStream):
+class MysqlClientStream(PlainStream):
     """Protocol state of one client session."""
 
     def __init__(
@@ -235,6 +236,9 @@ class MysqlClientStream(StatementStream):
 
         ``data`` begins with its header and is all of it that has arrived.
         """
+        plain = self.execute_plainly(server, data, length)
+        if plain is not None:
+            return plain
         code = data[4]
         payload = data[4:]
         if self.answered_alone(code, payload, attached=True):

@@ -115,12 +115,21 @@ class RestingStream(DroppingStream):
             if self.session.schema and self.is_plain_query(data, 0, length + 4):
                 self.plain_bytes = length + 4
                 return NEED_SERVER
+            if data[4] == COM_STMT_EXECUTE and self.knows_statement(data):
+                return NEED_SERVER
             if not self.answered_alone(data[4], data[4 : 4 + length], attached=False):
                 alone = self.session.schema or not self.chooses(data[4 : 4 + length])
                 return NEED_SERVER if alone else NEED_NOTHING
             self.held = data = self.drop_command(data)
             if self.terminated or self.has_errand():
                 return NEED_NOTHING
+
+    def knows_statement(self, data: bytes) -> bool:
+        """Whether a command, header included, begins with the id of one of the session's."""
+        if len(data) < 9 or data[0] < 5:
+            return False
+        number = data[5] | (data[6] << 8) | (data[7] << 16) | (data[8] << 24)
+        return number in self.statements
 
     def has_errand(self) -> bool:
         # A type checker takes an attribute not to change between two looks, but not a method.

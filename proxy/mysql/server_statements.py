@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 class ServerStatement:
     """A statement as one server connection has it."""
 
-    __slots__ = ("number", "types")
+    __slots__ = ("encoded", "number", "types")
 
     def __init__(self, number: int) -> None:
         self.number = number
         """The id that the server gave it."""
+        self.encoded = number.to_bytes(4, "little")
+        """The id, as commands have it."""
         self.types: bytes | None = None
         """Parameter types it was last executed with there."""
 

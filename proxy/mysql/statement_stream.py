@@ -36,8 +36,6 @@ from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.settings import PARSE_TIME, replay_sql
 
 if TYPE_CHECKING:
-    from mypy_extensions import i64
-
     from proxy.mysql.capabilities import ClientFacts
     from proxy.mysql.effects import Effects
     from proxy.mysql.pool_state import PoolState
@@ -173,7 +171,7 @@ class StatementStream(RestingStream):
         if held is None:
             self.prepare_again(server, statement, silent=code == COM_STMT_SEND_LONG_DATA)
             return None
-        number = held.number.to_bytes(4, "little")
+        number = held.encoded
         session = self.session
         if code == COM_STMT_SEND_LONG_DATA:
             session.hold(statement.number, True)
@@ -217,7 +215,7 @@ class StatementStream(RestingStream):
             insert = statement.types
         held.types = statement.types
         whole = len(payload) == length and length < MAX_PAYLOAD_BYTES
-        payload = payload[:1] + held.number.to_bytes(4, "little") + payload[5:]
+        payload = payload[:1] + held.encoded + payload[5:]
         if insert and sent is not None:
             head = with_types(payload[: sent.end], sent, insert)
             if length + len(insert) >= MAX_PAYLOAD_BYTES and not whole:
@@ -337,24 +335,3 @@ class StatementStream(RestingStream):
         ):
             message += session.replay(server)
         return message
-
-    def begin_plainly(self, server: MysqlServerStream, data: bytes, pos: i64, stop: i64) -> bool:
-        """Note a query that goes on as it is with nothing ahead of it; say whether this is one."""
-        session = self.session
-        known = pos == 0 and stop == self.plain_bytes
-        self.plain_bytes = 0
-        if (
-            (not known and not self.is_plain_query(data, pos, stop))
-            or self.shared.hidden is not None
-            or server.obsolete
-            or server.insert_id < 0
-            or server.settings is not session.settings
-            or server.user_variables is not session.user_variables
-            or server.schema != session.schema
-            or not session.schema  # It may be choosing one.
-            or session.due.catalogue is not None
-        ):
-            return False
-        session.begins(None)
-        server.push(pl.RESULT_REPLY)
-        return True

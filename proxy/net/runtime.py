@@ -28,6 +28,7 @@ COMPILED_MODULES: Final = (
     "proxy.mysql.messages",
     "proxy.mysql.packet_stream",
     "proxy.mysql.pipeline",
+    "proxy.mysql.plain_stream",
     "proxy.mysql.query_attributes",
     "proxy.mysql.reply_stream",
     "proxy.mysql.resting_stream",
