@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import build, router
+from benchmarks.accounting import members
 from tests.support.local_postgres import account, free_port
 
 if TYPE_CHECKING:
@@ -190,7 +191,11 @@ class Running:
                 os.killpg(self.process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(3)
-                return
+                break
+        # pgagroal's workers outlive it, and wait for connections without a pause.
+        for pid in members(self.session):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _which(name: str) -> str | None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.accounting import members
 from benchmarks.command import parser, taking_part
 from benchmarks.peers import (
     MYSQL_PEERS,
     POSTGRESQL_PEERS,
     Absent,
     Peer,
+    Running,
     Setup,
     configure,
     find,
@@ -80,3 +86,15 @@ def test_an_unreliable_peer_takes_part_by_name_only(capsys: pytest.CaptureFixtur
     assert "without pgagroal" in capsys.readouterr().out
     named = taking_part(parser().parse_args(["--peers", "pgagroal,pgbouncer"]))
     assert [peer.name for peer in named] == ["pgbouncer", "pgagroal"]
+
+
+def test_whoever_outlives_a_peer_is_ended_with_it() -> None:
+    script = "import os, time; os.fork() or os.setpgid(0, 0); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    while len({os.getpgid(pid) for pid in members(process.pid)}) < 2:
+        time.sleep(0.01)
+    Running("forking", 1, process).stop()
+    deadline = time.monotonic() + 5
+    while members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert members(process.pid) == []
