@@ -69,6 +69,7 @@ class MysqlClientStream(PlainStream):
         """The packet under way is continued by the next one."""
         self.file_sent = True
         """The client has sent all of the file that the server asked for."""
+        self.parting = False  # The server connection is of a pool that the session has left.
         if session_pooling:
             self.session.permanent = SESSION_POOLING
 
@@ -98,7 +99,7 @@ class MysqlClientStream(PlainStream):
             if session.due.catalogue is not None:
                 self.shared.catalogue_read_at = None
         self.to_server = b""
-        self.waiting = False
+        self.waiting = self.parting = False
 
     def settle(self) -> bytes:
         server = self.server
@@ -118,6 +119,7 @@ class MysqlClientStream(PlainStream):
         session.rooted = bool(session.schema)
         session.note_schema()
         if server is None or bool(server.schema) != session.rooted:
+            self.parting = server is not None
             return False
         self.shared.proven.add(session.schema)
         server.rooted = session.rooted
@@ -229,7 +231,7 @@ class MysqlClientStream(PlainStream):
 
     def is_waiting(self) -> bool:
         # A type checker takes an attribute not to change between two looks, but not a method.
-        return self.waiting
+        return self.waiting or self.parting
 
     def translate(self, server: MysqlServerStream, data: bytes, length: int) -> bytes | None:
         """Deal with a command; return what goes to the server instead, ``None`` for itself.

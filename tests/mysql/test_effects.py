@@ -42,10 +42,14 @@ def test_a_copy_has_everything() -> None:
     assert "redefines" in names
     for name in names:
         before = getattr(made, name)
-        changed = {b"z"} if isinstance(before, frozenset) else [(0, 1, True)]
-        setattr(made, name, 7 if isinstance(before, int) else "x" if before == "" else before)
-        if isinstance(before, (frozenset, list)):
-            setattr(made, name, type(before)(changed))
+        if isinstance(before, (bool, int)):
+            setattr(made, name, type(before)(7))
+        elif isinstance(before, frozenset):
+            setattr(made, name, frozenset({b"z"}))
+        elif isinstance(before, list):
+            setattr(made, name, [(0, 1, True)] if name == "connection_ids" else [(0, 1, True, b"")])
+        elif isinstance(before, str):
+            setattr(made, name, "x")
     copy = made.copy()
     for name in names:
         assert getattr(copy, name) == getattr(made, name), name

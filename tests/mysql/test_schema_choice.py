@@ -14,7 +14,7 @@ from proxy.mysql.schema_choice import chosen_schema
 from proxy.mysql.server_stream import MysqlServerStream
 from proxy.wire.dialect import Login, Move, ServerSession
 from proxy.wire.stream import NEED_NOTHING, NEED_SERVER
-from tests.mysql.streams import command, err, ok, pool_state, query
+from tests.mysql.streams import command, err, ok, pool_state, query, result
 from tests.support import mysql_messages as wire
 
 if TYPE_CHECKING:
@@ -99,6 +99,13 @@ def test_a_choice_that_fails_leads_back(held: str) -> None:
     assert client.moving() == ""
     assert not client.moved(), "the connection stays with the pool that has the schema"
     assert client.pin_reason() == ""
+    assert b"SHOW WARNINGS" in client.settle()
+    client.receive(query("SELECT DATABASE()"))
+    assert client.to_server == b"", "not on this connection"
+    server.receive(result([], columns=3))
+    client.detach()
+    assert client.demand(client.held) == NEED_SERVER
+    assert client.held == query("SELECT DATABASE()")
     assert server.schema == held.encode()
     assert server.reusable()
 
