@@ -27,13 +27,10 @@ from proxy.mysql.constants import (
     SERVER_STATUS_LAST_ROW_SENT,
 )
 from proxy.mysql.diagnostics import CLEAR as CLEAR_WARNINGS
-from proxy.mysql.lenenc import packet
-from proxy.mysql.literals import Literal, outcomes, own_ids, with_literals
 from proxy.mysql.messages import Ok, read_err
 from proxy.mysql.packet_stream import FILE
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.plain_stream import PlainStream
-from proxy.mysql.query_attributes import text_start
 from proxy.mysql.recovery import reset
 from proxy.mysql.reply import error_packet
 from proxy.mysql.server_stream import MysqlServerStream
@@ -322,20 +319,6 @@ class MysqlClientStream(PlainStream):
             self.answer_outcome_unknown()
             return True
         return False
-
-    def literals(self, server: MysqlServerStream, effects: Effects) -> list[Literal]:
-        """What to put in place of calls whose result the server connection does not know."""
-        found = own_ids(effects, self.number)
-        if effects.outcome_calls and not self.session.is_fresh_on(server):
-            found += outcomes(effects, self.session)
-        return found
-
-    def with_literals(self, payload: bytes, literals: list[Literal], length: int) -> bytes | None:
-        """Put literals into a COM_QUERY, if it is here as a whole."""
-        if len(payload) < length or length == MAX_PAYLOAD_BYTES:
-            return None
-        begin = text_start(payload) if self.attributes else 1
-        return packet(payload[:begin] + with_literals(payload[begin:], literals), 0)
 
     # What the server answers.
 

@@ -26,10 +26,11 @@ from proxy.mysql.constants import (
     MAX_PAYLOAD_BYTES,
 )
 from proxy.mysql.lenenc import packet
-from proxy.mysql.literals import own_ids, with_literals
+from proxy.mysql.literals import Literal, outcomes, own_ids, with_literals
 from proxy.mysql.messages import Ok
 from proxy.mysql.pipeline import Reply
 from proxy.mysql.prepared import Statement
+from proxy.mysql.query_attributes import text_start
 from proxy.mysql.reframing import Reframing
 from proxy.mysql.resting_stream import RestingStream
 from proxy.mysql.schema_choice import chosen_schema
@@ -309,6 +310,22 @@ class StatementStream(RestingStream):
             number = server.statements.drop(statement.statement)
             if number is not None:
                 server.obsolete.append(number)
+
+    # What goes in place of calls in a text.
+
+    def literals(self, server: MysqlServerStream, effects: Effects) -> list[Literal]:
+        """What to put in place of calls whose result the server connection does not know."""
+        found = own_ids(effects, self.number)
+        if effects.outcome_calls and not self.session.is_fresh_on(server):
+            found += outcomes(effects, self.session)
+        return found
+
+    def with_literals(self, payload: bytes, literals: list[Literal], length: int) -> bytes | None:
+        """Put literals into a COM_QUERY, if it is here as a whole."""
+        if len(payload) < length or length == MAX_PAYLOAD_BYTES:
+            return None
+        begin = text_start(payload) if self.attributes else 1
+        return packet(payload[:begin] + with_literals(payload[begin:], literals), 0)
 
     # What goes ahead of the client's own commands.
 
