@@ -76,6 +76,7 @@ def accept(
             collation=response.collation,
             tls=tls,
             proof=asking.proof(tls.own_certificate) if tls is not None and proven else b"",
+            nonce=asking.scramble_nonce,
         ),
     )
 
@@ -142,10 +143,10 @@ def change_user(
     """See a client through COM_CHANGE_USER (``payload``); ends ahead of the final OK.
 
     ``arrival.sequence`` is that of the next packet to the client. Whatever it answered, it is asked
-    again, with a new nonce: which one it took to answer is not certain.
+    again: which nonce it took to answer is not certain.
     """
     profile: TargetProfile = yield FetchTarget()
-    asking = Asking(arrival, nonce, keys, _first_plugin(profile))
+    asking = Asking(arrival, nonce, keys, _first_plugin(profile), facts.nonce)
     asking.encrypted = facts.tls is not None
     asking.switches = bool(facts.capabilities & CLIENT_PLUGIN_AUTH)
     try:
@@ -162,6 +163,7 @@ def change_user(
             sequence=arrival.sequence,
             collation=message.collation or facts.collation,
             tls=facts.tls,
+            nonce=asking.scramble_nonce,
             again=True,
         ),
     )

@@ -99,13 +99,16 @@ class Asking:
         nonce: Callable[[int], bytes],
         keys: KeyPair,
         first_plugin: str,
+        known_nonce: bytes = b"",
     ) -> None:
         self.arrival = arrival
         self._keys = keys
         self.first_plugin = first_plugin
         self._random = nonce
+        self._known_nonce = known_nonce
+        """What the client has scrambled with before, in the same connection; empty at its login."""
         self.nonce = self._new_nonce()
-        self._scramble = self.nonce
+        self.scramble_nonce = known_nonce or self.nonce
         """The last nonce of those that passwords are scrambled with, not the longer ones."""
         self._stored = b""
         """What a server would have stored of the password that the client has proven to know."""
@@ -126,7 +129,7 @@ class Asking:
         """Vouch for the certificate (DER) that the client was shown; empty if that cannot be."""
         if not (certificate and self._stored):
             return b""
-        return proof(self._stored, self._scramble, hashlib.sha256(certificate).digest())
+        return proof(self._stored, self.scramble_nonce, hashlib.sha256(certificate).digest())
 
     def read(self) -> Conversation[bytes]:
         """Read a packet. Raises ``BadHandshake`` if it is not the next one, or too long."""
@@ -245,7 +248,10 @@ class Asking:
         """Have a client answer with another plugin."""
         self.nonce = self._new_nonce(auth.nonce_bytes(plugin))
         if plugin == auth.NATIVE:
-            self._scramble = self.nonce
+            # As MariaDB does: its client library goes by the old one when it changes the user,
+            # whichever it is shown.
+            self.nonce = self._known_nonce or self.nonce
+            self.scramble_nonce = self.nonce
         request = wire.AuthSwitchRequest(plugin, self.nonce)
         yield from self.send(wire.auth_switch_payload(request))
         return (yield from self.read())

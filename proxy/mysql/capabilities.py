@@ -99,6 +99,8 @@ class ClientFacts:
     tls: TlsFacts | None = None
     proof: bytes = field(default=b"", repr=False)
     """What the final OK has in its message (``certificate_proof.py``)."""
+    nonce: bytes = field(default=b"", repr=False)
+    """The last one that the client was to scramble a password with."""
     again: bool = False
     """This was COM_CHANGE_USER, whose OK tells less."""
 

@@ -354,14 +354,18 @@ def test_any_bytes_end_in_an_error_of_the_clients(packets: list[tuple[int, bytes
     assert not door.player.done
 
 
-def changed(method: str, password: str, facts: ClientFacts) -> Player[ClientLogin]:
-    """Change the user to "app" in the middle of a session."""
-    door = Door(method)
+def change(facts: ClientFacts, door: Door) -> Player[ClientLogin]:
+    """Begin to change the user to "app" in the middle of a session."""
     door.arrival.sequence = 1
     message = wire.ChangeUser(b"app", b"stale", b"db2", 8, auth.NATIVE, b"")
     payload = wire.change_user_payload(message, facts.capabilities)
     conversation = change_user(door.arrival, facts, payload, secrets.token_bytes, KEYS)
-    player = Player(conversation, fetch=door.fetch)
+    return Player(conversation, fetch=door.fetch)
+
+
+def changed(method: str, password: str, facts: ClientFacts) -> Player[ClientLogin]:
+    """Change the user to "app"."""
+    player = change(facts, Door(method))
     request = wire.read_auth_switch(player.opening[4:])
     scramble = {
         auth.CACHING_SHA2: partial(auth.sha2_scramble),
@@ -381,6 +385,19 @@ def test_a_change_of_user_authenticates_again(method: str) -> None:
     assert found.facts.sequence == (4 if method == auth.CACHING_SHA2 else 3)
     with pytest.raises(ClientAuthError):
         changed(method, "wrong", facts)
+
+
+def test_a_change_of_user_may_be_answered_by_the_nonce_of_the_login() -> None:
+    # MariaDB's client library scrambles with it, whatever it is asked with.
+    door = Door("mysql_native_password")
+    found, _ = visit(door)
+    facts = found.facts
+    for _ in range(2):
+        player = change(facts, door)
+        assert wire.read_auth_switch(player.opening[4:]).data == facts.nonce
+        player.feed(packet(auth.native_scramble(PASSWORD.encode(), facts.nonce), 2))
+        assert player.result.facts.nonce == facts.nonce
+        facts = player.result.facts
 
 
 def test_a_malformed_change_of_user_is_refused() -> None:
