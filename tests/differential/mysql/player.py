@@ -30,6 +30,7 @@ _STATE_CHANGED, _METADATA_CHANGED = 0x4000, 0x0400
 """An error about a statement id, behind the length that it has in a row of SHOW WARNINGS."""
 PATIENCE_S = 0.08
 """How long the adversary waits for the pool's one connection before the script goes on."""
+HURRIED_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,17 @@ class Adversary:
         """What to log in to, in turns."""
         self.capabilities = capabilities
         self.patience_s = patience_s
+        self.hurried_s = HURRIED_S
+        """Patience while the script is in a transaction, when a pool of one has no connection."""
         self.moves = 0
         self.turns = 0
         """Turns in which every statement was answered."""
 
     def turn(self, client: MysqlClient) -> None:
         """Make the next move, and give up where the connection is not to be had."""
-        patience_s = 0.02 if client.status & wire.IN_TRANSACTION else self.patience_s
+        patience_s = self.patience_s
+        if client.status & wire.IN_TRANSACTION:
+            patience_s = min(patience_s, self.hurried_s)
         statements = MOVES[self.moves % len(MOVES)]
         self.moves += 1
         with contextlib.suppress(TimeoutError):
@@ -129,6 +134,14 @@ class Adversary:
                 prepared = neighbour.exchange(bytes([wire.PREPARE]) + b"SELECT 'adversary', ?")
                 assert not prepared[0].error
                 self.turns += 1
+
+
+class Bystander(Adversary):
+    """The same on connections of its own: nobody keeps it waiting, so it waits for the server."""
+
+    def __init__(self, place: Place, capabilities: int) -> None:
+        super().__init__(place, capabilities, TIMEOUT_S)
+        self.hurried_s = TIMEOUT_S
 
 
 class Intruder:

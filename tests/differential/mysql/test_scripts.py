@@ -65,7 +65,7 @@ def test_direct_is_as_direct(script: Script, capabilities: str, mysql_server: My
     chosen = CAPABILITIES[capabilities]
     first = _play(mysql_server, script, chosen)
     # On connections of its own the adversary must change nothing.
-    adversary = Adversary(Place(mysql_server.host, mysql_server.port, mysql_server), chosen)
+    adversary = Bystander(Place(mysql_server.host, mysql_server.port, mysql_server), chosen)
     found = difference(script, first, _play(mysql_server, script, chosen, adversary))
     assert not found, found
     assert adversary.turns == len(script.steps)
