@@ -11,6 +11,7 @@ import pytest
 
 from tests.differential.mysql.player import (
     Adversary,
+    Bystander,
     Intruder,
     Nobody,
     Place,
